@@ -23,7 +23,7 @@ from ratchet.bundle.manifest import BundleError, hash_files, write_manifest
 from ratchet.bundle.reader import Bundle, open_bundle
 from ratchet.bundle.writer import BundleContents, hash_rows, write_bundle
 from ratchet.compiled.serialization import dumps, loads
-from ratchet.config import UseCase, read_targets
+from ratchet.config import Evaluation, UseCase, read_targets
 from ratchet.errors import DataError, UserError
 from ratchet.learning.classical import build_estimator
 from ratchet.learning.demand.book import DemandBook, Elasticities, ExpectedDemand, SegmentKey
@@ -1023,3 +1023,33 @@ def test_targets_are_read_as_they_were(contents_of, written):
     for kind in ("films", "shops"):
         targets = dict(contents_of(kind).use_case.targets)
         assert dict(open_bundle(written(kind)).use_case.targets) == read_targets(targets)
+
+
+def test_a_bundle_has_the_test_rows_and_scores_of_the_model_that_serves(contents_of, tmp_path):
+    """The scores of the run may be of models that were fitted again for each window."""
+    contents = contents_of("shops")
+    use_case = contents.use_case.model_copy(update={"evaluation": Evaluation(windows=2, refit=1)})
+    metrics = {"sold": {"test": {"rmse": SCORE, "mase": SCORE}}}
+    contents = replaced(contents, use_case=use_case, metrics=metrics)
+
+    bundle = write_bundle(tmp_path / "b", contents, {"use_case": "shops", **RUN})
+
+    test = contents.features[contents.features["split"] == "test"].dropna(subset=["target_sold"])
+    rows = bundle.test_rows["sold"]
+    errors = (rows["truth"] - rows["prediction"]).abs()
+    assert rows.index.equals(test.index)
+    assert rows["truth"].tolist() == test["target_sold"].tolist()
+    assert rows["prediction"].equals(bundle.predict(test)["sold"]["prediction"])
+    assert bundle.metrics["sold"]["test"]["mase"] == SCORE
+    assert bundle.score("sold", "mase")["value"] == pytest.approx((errors / rows["scale"]).mean())
+
+    learned = replaced(contents, test_rows={"sold": rows.assign(prediction=0.0)})
+    again = write_bundle(tmp_path / "again", learned, {"use_case": "shops", **RUN})
+    assert (again.test_rows["sold"]["prediction"] == 0.0).all()  # not of what learned from them
+
+
+def test_a_bundle_whose_scores_are_of_its_own_model_has_no_test_rows(written):
+    bundle = open_bundle(written("shops"))
+
+    assert bundle.test_rows == {}
+    assert bundle.score("sold", "rmse") == SCORE

@@ -60,6 +60,15 @@ def test_worse_for_long_enough(values, expected):
     assert action(windows(*values)) == expected
 
 
+def test_windows_of_a_path_are_held_against_the_promotion_at_their_own_steps():
+    short = windows(0.6, 0.6).assign(rmse_promoted=0.5)
+    long = windows(1.5, 1.5).assign(rmse_promoted=1.5)
+
+    assert action(short) == "compare"  # 20 % worse at these steps, although below 1.0
+    assert action(long) == "none"
+    assert assess(short, 1.0, "rmse", Watch()).reason.startswith("rmse was 0.5 at the promotion")
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [([1.0, 1.1], "compare"), ([1.1, 1.0], "none"), ([1.04], "retrain"), ([1.05], "retrain")],

@@ -23,6 +23,7 @@ from ratchet.monitoring.performance import (
     distributions,
     latest_answers,
     operations,
+    promoted_scores,
     score,
     score_windows,
 )
@@ -289,7 +290,8 @@ def path(steps, errors, hour=0):
     """Answers for one row, each at another step; the truth is 10."""
     keys = [f"a@2024-01-02#{step}" for step in steps]
     rows = pd.DataFrame({"prediction": 10.0 + np.array(errors), "series": "a", "step": steps}, keys)
-    return rows.assign(time=pd.Timestamp(START) + pd.Timedelta(hours=hour), scale=1.0, rms=1.0)
+    time = pd.Timestamp(START) + pd.Timedelta(hours=hour)
+    return rows.assign(time=time, scale=1.0, rms=1.0, truth=10.0)
 
 
 def test_a_row_of_a_path_counts_once_at_each_step_by_whichever_key_it_was_logged():
@@ -307,6 +309,36 @@ def test_a_row_of_a_path_counts_once_at_each_step_by_whichever_key_it_was_logged
 
     assert scored["step"].to_dict() == {f"a@2024-01-02#{step}": step for step in (1, 2, 3, 4)}
     assert sorted(scored["prediction"]) == pytest.approx([10.1, 10.2, 10.3, 14.0])
+
+
+@given(st.lists(st.integers(1, 5), min_size=3, max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_windows_of_a_path_are_compared_with_the_test_at_the_same_steps(steps):
+    """Whichever steps were asked for: a model that errs as in the test is no better or worse."""
+    tested = path([1, 2, 3, 4, 5, 5], [1.0, 2.0, 3.0, 4.0, 5.0, 5.0])
+    live = pd.concat(
+        path([step], [step], hour).set_axis([f"a@{hour}#{step}"], axis=0)
+        for hour, step in enumerate(steps)
+    )
+    log = logged({"units": live}, pd.Series(10.0, live.index))
+
+    window = score_windows(
+        log.rows("u"), UNITS, Watch(window="30D", min_rows=1), tested=tested
+    ).iloc[0]
+
+    assert window["mase"] == pytest.approx(np.mean(steps))
+    for metric in ("mase", "mae", "rmse"):
+        assert window[f"{metric}_promoted"] == pytest.approx(window[metric])
+
+
+def test_a_window_without_steps_of_the_test_is_compared_with_its_score():
+    live = path([9], [9.0])
+    log = logged({"units": live}, pd.Series(10.0, live.index))
+    tested = path([1, 2], [1.0, 2.0])
+
+    windows = score_windows(log.rows("u"), UNITS, Watch(min_rows=1), tested=tested)
+
+    assert promoted_scores(windows, "mase", 1.5).tolist() == [1.5]
 
 
 def test_rows_of_paths_from_before_steps_were_logged_have_the_step_of_their_key():

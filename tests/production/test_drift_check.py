@@ -12,7 +12,7 @@ import pytest
 from ratchet.bundle.scoring_frame import scoring_frame
 from ratchet.config import UseCase
 from ratchet.monitoring.drift import DriftReport
-from ratchet.production.drift_check import latest_drift
+from ratchet.production.drift_check import DriftCheck, latest_drift
 
 DAYS = 400
 SINCE = 300
@@ -90,6 +90,7 @@ def bundle(frame: pd.DataFrame, **more: Any) -> Any:
             "importance": {"y": {"x": 1.0, "z": 0.0}},
             "predict": predict,
             "score": lambda target, metric: scores[metric],
+            "test_rows": {},
             **more,
         }
     )
@@ -180,3 +181,18 @@ def test_no_window_is_complete():
     frame = rows()
 
     assert look(frame[frame["day"] <= day(SINCE + 3)]) is None
+
+
+def test_errors_of_a_path_are_held_against_test_rows_of_the_same_steps():
+    """The error of a step is its number: no window of short steps is better, or of long ones."""
+    steps = np.tile([1.0, 2.0, 3.0], 40)
+    tested = pd.DataFrame({"truth": 0.0, "prediction": steps, "step": steps})
+    now = SimpleNamespace(bundle=bundle(rows(), test_rows={"y": tested}))
+    check = DriftCheck(now, UseCase.model_validate(USE_CASE), 0)
+    overall = {"value": 0.08, "low": 0.076, "high": 0.084}
+
+    early = check._score_in_test("y", "mae", pd.DataFrame({"step": [1.0, 1.0, 2.0]}))
+    without = check._score_in_test("y", "mae", pd.DataFrame({"truth": [0.0]}))
+
+    assert early == pytest.approx({end: each + 4 / 3 - 0.08 for end, each in overall.items()})
+    assert without == overall

@@ -48,6 +48,12 @@ IN_FILE = "given"
 FALLBACK_SUFFIX = "without_past"
 """Part of the name of the file of a fallback model."""
 
+TEST_ROWS = "test_rows"
+"""Folder of what the models predicted for the test rows, where scores of the run say less."""
+
+UNREFITTED = "unrefitted"
+"""Part of the scores, beside ``test``: of the models as they serve, fitted once."""
+
 DEMAND_BOOK = "demand_book.npz"
 """File of what it takes to price the segments of a market."""
 
@@ -245,8 +251,22 @@ class Bundle:
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()) / 1e6
 
     def score(self, target: str, metric: str) -> dict[str, float] | None:
-        """A score of a target's model on its test rows; ``None`` where the bundle has none."""
-        return self.metrics.get(target, {}).get("test", {}).get(metric)
+        """A score of a target's model on its test rows; ``None`` where the bundle has none.
+
+        Of the model that serves: where candidates were fitted again before each window of the test
+        part (``evaluation.refit``), not of these, as no one fits it again while it serves.
+        """
+        parts = self.metrics.get(target, {})
+        return parts.get(UNREFITTED, parts.get("test", {})).get(metric)
+
+    @cached_property
+    def test_rows(self) -> dict[str, pd.DataFrame]:
+        """What the models predict for the test rows, as tidy rows by target, with the truth.
+
+        Of targets of paths, and of those whose candidates were fitted again for the test.
+        """
+        files = {name: test_rows_file(name) for name in self.use_case.targets}
+        return {name: self._files.table(f) for name, f in files.items() if f in self._files}
 
     def features(self, raw: pd.DataFrame, as_of: Any = None) -> pd.DataFrame:
         """Make features of raw fields, with the rows of ``context`` before them.
@@ -378,6 +398,11 @@ class Bundle:
         if not target.is_series:
             return rows
         return rows.join(series_columns(encoded))
+
+
+def test_rows_file(target: str) -> str:
+    """Path of the file with the test rows of a target."""
+    return f"{TEST_ROWS}/{target}.parquet"
 
 
 def _as_lists(cells: pd.Series) -> pd.Series:

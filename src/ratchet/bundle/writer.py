@@ -29,9 +29,12 @@ from ratchet.bundle.reader import (
     FALLBACK_SUFFIX,
     IN_FILE,
     ROW_HASH,
+    TEST_ROWS,
+    UNREFITTED,
     Bundle,
     GoldenRow,
     check_functions,
+    test_rows_file,
 )
 from ratchet.config import (
     SERIES_ID,
@@ -46,6 +49,7 @@ from ratchet.json_values import json_value
 from ratchet.learning import trusted
 from ratchet.learning.atomic_files import atomic_write
 from ratchet.learning.demand.book import DemandBook
+from ratchet.learning.metrics import Resampling, score_all
 from ratchet.preparation.fingerprints import row_hashes
 from ratchet.preparation.required_columns import RequiredColumns
 from ratchet.provenance import package_versions
@@ -78,6 +82,8 @@ class BundleContents:
         fallback_models: of targets of series, a second model that needs nothing of their past.
         importance: of every target ``source`` and ``importance``, as ``explain_best`` gives them.
         demand_book: what it takes to price the segments of a market, where there is one.
+        test_rows: predictions of the test rows, as ``Bundle.test_rows`` has them; by default the
+            models are asked. Models that have learned from the test rows keep the earlier ones.
     """
 
     use_case: UseCase
@@ -91,6 +97,7 @@ class BundleContents:
     importance: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     fallback_models: Mapping[str, Any] = field(default_factory=dict)
     demand_book: DemandBook | None = None
+    test_rows: Mapping[str, pd.DataFrame] | None = None
 
 
 def write_bundle(folder: Path, contents: BundleContents, about: Mapping[str, object]) -> Bundle:
@@ -127,7 +134,6 @@ def write_bundle(folder: Path, contents: BundleContents, about: Mapping[str, obj
 
 def _write_files(folder: Path, contents: BundleContents, about: Mapping[str, object]) -> None:
     _write_json(folder / "use_case.json", contents.use_case.model_dump(mode="python"))
-    _write_json(folder / "metrics.json", contents.metrics)
     importance = {
         target: dict(zip(frame["source"], frame["importance"], strict=True))
         for target, frame in contents.importance.items()
@@ -151,7 +157,15 @@ def _write_files(folder: Path, contents: BundleContents, about: Mapping[str, obj
             frame.to_parquet(folder / f"{name}.parquet")
     fields = {**_manifest_fields(contents), **about}
     manifest = check_manifest({**fields, "files": hash_files(folder)}, folder / MANIFEST)
-    _write_json(folder / "golden.json", _golden_rows(Bundle(folder, manifest), contents))
+    bundle = Bundle(folder, manifest)
+    _write_json(folder / "golden.json", _golden_rows(bundle, contents))
+    test_rows = (
+        _predict_test(bundle, contents) if contents.test_rows is None else contents.test_rows
+    )
+    for name, rows in test_rows.items():
+        (folder / TEST_ROWS).mkdir(exist_ok=True)
+        rows.to_parquet(folder / test_rows_file(name))
+    _write_json(folder / "metrics.json", _with_unrefitted(contents, test_rows))
     write_manifest(folder, {**fields, "files": hash_files(folder)})
 
 
@@ -164,6 +178,40 @@ def _golden_rows(bundle: Bundle, contents: BundleContents) -> list[GoldenRow]:
         answers = row_answers(bundle.answer(pd.DataFrame([row])), key)
         rows.append({"key": key, "fields": row, "answers": answers})
     return rows
+
+
+def _predict_test(bundle: Bundle, contents: BundleContents) -> dict[str, pd.DataFrame]:
+    """Predictions of the test rows, where the scores of the run do not say how the models serve.
+
+    A path is scored with all of its steps alike, and is not asked for all of them alike; where
+    candidates are fitted again between the windows of the test, the scores are of several fits.
+    """
+    use_case = contents.use_case
+    if use_case.features.path is None and not use_case.evaluation.refits:
+        return {}
+    test = contents.features[contents.features["split"] == "test"]
+    answers, rows = bundle.predict(test), {}
+    for name, target in use_case.targets.items():
+        if target.is_series or target.follows_time:
+            truth = test[f"{TARGET_PREFIX}{target.column}"]
+            times = test[f"{SERIES_PREFIX}time"]
+            rows[name] = answers[name].assign(truth=truth, time=times).dropna(subset=["truth"])
+    return {name: table for name, table in rows.items() if len(table)}
+
+
+def _with_unrefitted(
+    contents: BundleContents, test_rows: Mapping[str, pd.DataFrame]
+) -> dict[str, Any]:
+    """Scores of the run, and those of the models as they serve, where these are others."""
+    if not contents.use_case.evaluation.refits:
+        return dict(contents.metrics)
+    resampling = Resampling(seed=0, horizon=contents.use_case.features.horizon)
+    metrics = dict(contents.metrics)
+    for name, rows in test_rows.items():
+        target = contents.use_case.targets[name]
+        scores = score_all(target.task, rows, by_time=target.follows_time, resampling=resampling)
+        metrics[name] = {**metrics.get(name, {}), UNREFITTED: scores}
+    return metrics
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 from ratchet.config.production import Alerts
 from ratchet.json_values import json_or_null
 from ratchet.monitoring.comparison import exceeds
+from ratchet.monitoring.performance import promoted_scores
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,12 @@ def _falls(
         if metric not in promoted or scored.empty:
             continue
         now, rows = float(scored[metric].iloc[-1]), int(scored["rows"].iloc[-1])
-        fall = promoted[metric] - now
+        before = float(promoted_scores(scored.tail(1), metric, promoted[metric])[0])
+        fall = before - now
         if exceeds(fall, threshold):
             text = (
                 f"{use_case}: {metric} of {target} fell by {fall:.3f}, from "
-                f"{promoted[metric]:.3f} at the promotion to {now:.3f} on {rows} rows "
+                f"{before:.3f} at the promotion to {now:.3f} on {rows} rows "
                 f"(alert above {threshold:g})"
             )
             advice = (

@@ -22,6 +22,7 @@ from ratchet.database import naive_utc
 from ratchet.json_values import json_or_null
 from ratchet.learning.metrics import greater_is_better
 from ratchet.monitoring.comparison import CONFIDENCE, Comparison, exceeds, worsening
+from ratchet.monitoring.performance import promoted_scores
 
 _ENDS = 1.96  # of a 95 % interval, in standard errors
 
@@ -86,6 +87,7 @@ def evaluate_champion(
     Args:
         windows: as ``score_windows`` gives them.
         promoted: score at the promotion, ``value``, ``low`` and ``high``; ``None`` if not known.
+            Windows of paths bring it in the mix of their steps.
         metric: what is looked at.
         watch: the rules.
         against: called where the assessment asks for the previous model.
@@ -262,9 +264,12 @@ def _numbers(
             "end": json_or_null(row["end"]),
             "rows": int(row["rows"]),
             "value": float(row[metric]),
-            "worse_by": worsening(metric, promoted, float(row[metric])),
+            "promoted": before,
+            "worse_by": worsening(metric, before, float(row[metric])),
         }
-        for _, row in looked_at.iterrows()
+        for (_, row), before in zip(
+            looked_at.iterrows(), promoted_scores(looked_at, metric, promoted), strict=True
+        )
     ]
     return {
         "metric": metric,
@@ -287,7 +292,8 @@ def _standard_errors(
     variance = float(np.sum((share * width / (2 * _ENDS)) ** 2))
     if promoted_interval is not None:
         variance += ((promoted_interval[1] - promoted_interval[0]) / (2 * _ENDS)) ** 2
-    lost = float(share @ looked_at[metric].to_numpy(dtype=float)) - promoted
+    before = promoted_scores(looked_at, metric, promoted)
+    lost = float(share @ (looked_at[metric].to_numpy(dtype=float) - before))
     lost = -lost if greater_is_better(metric) else lost
     if not math.isfinite(variance):
         return None
@@ -308,7 +314,8 @@ def _failed(
 
 def _latest_window(numbers: Mapping[str, Any]) -> str:
     """The latest window beside the promotion, in words."""
-    latest, metric, promoted = numbers["windows"][-1], numbers["metric"], numbers["promoted"]
+    latest, metric = numbers["windows"][-1], numbers["metric"]
+    promoted = latest["promoted"]
     when = f"from {latest['start'][:10]} on" if latest["start"] else "of all rows"
     by = latest["worse_by"]
     how = f"{abs(by):.1%} {'worse' if by > 0 else 'better'}" if math.isfinite(by) else "no longer 0"

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from ratchet.config import Target, path_keys
@@ -15,12 +16,15 @@ from ratchet.config.names import row_keys
 from ratchet.config.production import Watch
 from ratchet.database import naive_utc
 from ratchet.errors import ConfigError, DataError
-from ratchet.learning.metrics import METRICS, PER_CLASS, Resampling, Scores, score_all
+from ratchet.learning.metrics import METRICS, PER_CLASS, Resampling, Scores, score_all, tidy_rows
 from ratchet.monitoring.log_table import SHADOW
 
 _DRAWS = 200  # a window is one of many, and its ends are read to one digit
 RESAMPLING = Resampling(seed=0)
 """How rows are drawn for the intervals of scores, but for seed and horizon."""
+
+_PROMOTED = "_promoted"
+"""End of the columns of windows with scores of the test rows in the window's mix of steps."""
 
 _SPAN = ("start", "end", "complete")
 _REQUEST = ["row_key", "version", "arm", "source", "request", "predicted_at"]
@@ -49,6 +53,40 @@ def score(rows: pd.DataFrame, target: Target, resampling: Resampling = RESAMPLIN
         )
     except (KeyError, ValueError) as error:
         raise DataError(f"logged predictions of '{target.column}': {error}") from error
+
+
+def score_in_mix(tested: pd.DataFrame, steps: pd.Series, target: Target) -> dict[str, float]:
+    """Score predictions of test rows as if they had the steps of other rows, each as often.
+
+    Errors of a path grow with the step, so that a score depends on which steps were asked for. Test
+    rows are weighted by how often their step is among the others; a step that is not among them
+    counts nothing, and one that the test lacks cannot.
+
+    Args:
+        tested: tidy rows, of a path with ``step``.
+        steps: steps of other rows; those that are missing are left out.
+        target: what is predicted; a number.
+
+    Returns:
+        Metric -> value; empty where the two have no step in common.
+
+    Raises:
+        DataError: rows that cannot be scored.
+    """
+    weights: npt.NDArray[Any] = np.ones(len(tested))
+    if "step" in tested and steps.notna().any():
+        wanted, present = (each.value_counts(normalize=True) for each in (steps, tested["step"]))
+        weights = tested["step"].map(wanted / present).fillna(0.0).to_numpy(dtype=float)
+    if not weights.any():
+        return {}
+    try:
+        pair = tidy_rows(tested, target.task, target.classes)
+    except ValueError as error:
+        raise DataError(f"test rows of '{target.column}': {error}") from error
+    return {
+        name: float(metric.value(np.average(metric.statistics(*pair), axis=0, weights=weights)))
+        for name, metric in METRICS[target.task].items()
+    }
 
 
 def latest_answers(rows: pd.DataFrame) -> pd.DataFrame:
@@ -113,6 +151,7 @@ def score_windows(
     *,
     start: datetime | None = None,
     now: datetime | None = None,
+    tested: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Score the rows of each window.
 
@@ -123,12 +162,14 @@ def score_windows(
         resampling: seed, confidence and horizon of the draws; their number is that of windows.
         start: where a window begins, see ``cut_windows``.
         now: until when rows are known, see ``cut_windows``.
+        tested: tidy test rows of a path, as ``Bundle.test_rows`` has them.
 
     Returns:
         One row per window with answers, in order of time: ``start``, ``end`` (both missing for
         rows without time), ``complete``, ``answers``, ``rows`` (those with known truth), ``note``
         (why there are no scores), and of each metric ``<metric>``, ``<metric>_low``,
-        ``<metric>_high``, which are NaN where a window has too few rows.
+        ``<metric>_high``, which are NaN where a window has too few rows. With ``tested`` also
+        ``<metric>_promoted``: what the same steps scored in the test, see ``score_in_mix``.
 
     Raises:
         DataError: rows that cannot be scored.
@@ -148,10 +189,34 @@ def score_windows(
                 "rows": len(scored),
                 "note": "" if enough else why,
                 **_flat(scores),
+                **(_promoted(tested, scored, target) if tested is not None and enough else {}),
             }
         )
     head = ["start", "end", "complete", "answers", "rows", "note"]
-    return pd.DataFrame(table, columns=[*head, *_score_columns(target)])
+    more = [] if tested is None else [f"{name}{_PROMOTED}" for name in METRICS[target.task]]
+    return pd.DataFrame(table, columns=[*head, *_score_columns(target), *more])
+
+
+def _promoted(tested: pd.DataFrame, scored: pd.DataFrame, target: Target) -> dict[str, float]:
+    steps = scored.get("step", pd.Series(dtype=float))
+    return {f"{name}{_PROMOTED}": v for name, v in score_in_mix(tested, steps, target).items()}
+
+
+def promoted_scores(windows: pd.DataFrame, metric: str, promoted: float) -> npt.NDArray[np.float64]:
+    """What each window is compared with: the score at the promotion, in its mix of steps.
+
+    Args:
+        windows: as ``score_windows`` gives them.
+        metric: which score.
+        promoted: the score at the promotion, for windows of what is no path.
+
+    Returns:
+        Shape (n,).
+    """
+    scores = windows.get(f"{metric}{_PROMOTED}")
+    if scores is None:
+        return np.full(len(windows), promoted)
+    return np.asarray(scores.astype(float).fillna(promoted), dtype=np.float64)
 
 
 def distributions(

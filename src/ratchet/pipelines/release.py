@@ -311,6 +311,9 @@ def refit_promoted(
         if dict(candidate.candidates) == judged["candidates"]
     )
     again = refit_on_all(chosen, pd.concat([train, validation, test]))
+    scored = registry.open_bundle(name, judged["version"])  # by rows that are learned from now
+    contents = replace(again.contents, metrics=scored.metrics, test_rows=scored.test_rows)
+    again = replace(again, contents=contents)
     tags = {REFIT_OF: judged["digest"]}
     version, bundle = _register(registry, run, name, as_of, again, refit="all", tags=tags)
     refitted = {"version": version, "bundle": bundle.folder.name, "digest": bundle.digest}

@@ -122,7 +122,14 @@ class ProductionAssessment:
         horizon = self.champion.bundle.use_case.features.horizon
         drawn = Resampling(self.seed, horizon=horizon)
         return {
-            name: score_windows(self._rows(name), target, self._watch, drawn, **self._span)
+            name: score_windows(
+                self._rows(name),
+                target,
+                self._watch,
+                drawn,
+                start=self._span["start"],
+                tested=self.champion.bundle.test_rows.get(name),
+            )
             for name, target in self._targets.items()
         }
 

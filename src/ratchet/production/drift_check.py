@@ -15,7 +15,7 @@ from ratchet.config import HISTORY_PREFIX, Drift, UseCase, plain
 from ratchet.learning.metrics import Resampling
 from ratchet.monitoring.drift import DriftReport, ErrorEvidence, detect
 from ratchet.monitoring.drift.effect import error_from_scores, error_without_truth
-from ratchet.monitoring.performance import cut_windows, score
+from ratchet.monitoring.performance import cut_windows, score, score_in_mix
 from ratchet.preparation.required_columns import source_columns
 from ratchet.primary_metric import primary_metric
 
@@ -114,13 +114,25 @@ class DriftCheck:
         target, watch = bundle.use_case.targets[name], self.use_case.monitoring.watch
         mine = self._answers(window.index.difference(bundle.rows.index, sort=False), name)
         with_truth = mine.dropna(subset=["truth", "prediction"])
-        before = bundle.score(name, metric)
+        before = self._score_in_test(name, metric, with_truth)
         if before is not None and len(with_truth) >= watch.min_rows:
             now = score(with_truth, target, self.resampling)[metric]
             if not math.isnan(now["value"]):
                 return error_from_scores(metric, before, now, watch.rollback_above, len(with_truth))
         tested = bundle.rows.index[bundle.rows["part"] == "test"]
         return error_without_truth(self._answers(tested, name), mine, target, watch.rollback_above)
+
+    def _score_in_test(
+        self, target: str, metric: str, rows: pd.DataFrame
+    ) -> dict[str, float] | None:
+        """The score on the test rows; of a path in the mix of steps of the given rows."""
+        bundle = self.now.bundle
+        score, tested = bundle.score(target, metric), bundle.test_rows.get(target)
+        if score is None or tested is None or "step" not in rows:
+            return score
+        mixed = score_in_mix(tested, rows["step"], bundle.use_case.targets[target])
+        shift = mixed.get(metric, score["value"]) - score["value"]
+        return {end: value + shift for end, value in score.items()}
 
     def _answers(self, keys: pd.Index, target: str) -> pd.DataFrame:
         return answers_with_truth(self.now, keys)[target]

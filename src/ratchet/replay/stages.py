@@ -15,7 +15,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 import ratchet
-from ratchet.bundle.reader import open_bundle
+from ratchet.bundle.reader import UNREFITTED, open_bundle
 from ratchet.bundle.writer import hash_rows
 from ratchet.config import UseCase
 from ratchet.dates import local, on_clock
@@ -235,7 +235,10 @@ class StageStore:
             candidates=bundle.manifest["candidates"],
             last_row=self._moment(bundle.manifest["last_row"]),
             decided_until=self._moment(bundle.manifest["decided_until"]),
-            scores={name: bundle.metrics[name]["test"] for name in self.use_case.targets},
+            scores={
+                name: bundle.metrics[name].get(UNREFITTED, bundle.metrics[name]["test"])
+                for name in self.use_case.targets
+            },
             answers={
                 name: self._on_clock(pd.read_parquet(job.answers / f"{role}_{name}.parquet"))
                 for name in self.use_case.targets
