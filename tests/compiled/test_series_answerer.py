@@ -20,7 +20,7 @@ from ratchet.bundle.reader import Bundle, open_bundle
 from ratchet.bundle.scoring_frame import ScoringFrame
 from ratchet.bundle.writer import BundleContents, write_bundle
 from ratchet.compiled.answers import RequestError
-from ratchet.compiled.bundle_compiler import check_golden, compile_bundle
+from ratchet.compiled.bundle_compiler import NotCompilable, check_golden, compile_bundle
 from ratchet.compiled.forecast_inputs import Forecasts
 from ratchet.compiled.serialization import dumps, loads
 from ratchet.compiled.series_answerer import MOST_NEW_SERIES, SeriesAnswerer
@@ -31,7 +31,8 @@ from ratchet.modelling.calibrate_and_refit import refit
 from ratchet.modelling.candidate_search import search_candidate
 from ratchet.pipelines.preprocessing import build_windows, encode_features, select_series
 from ratchet.preparation.contract import typed_rows
-from ratchet.production.forecast import _grid, forecast_path
+from ratchet.preparation.steps import steps_to_come
+from ratchet.production.forecast import forecast_path
 from ratchet.serving.bundle_worker import BundleAnswerer
 
 POWER = "ratchet.use_cases.power."
@@ -247,7 +248,18 @@ PATH_KINDS = [f"paths of {kind}" for kind in ("hours", "shops", "stores")]
 
 @pytest.mark.parametrize("kind", ["hours", "shops", "stores", "in units", *PATH_KINDS])
 def test_golden_rows_get_their_answers(bundles, compiled, kind):
-    check_golden(compiled(kind), bundles(kind).golden)
+    answerer, bundle = compiled(kind), bundles(kind)
+
+    check_golden(answerer, bundle.golden)
+    bundle.check_golden()
+
+    if kind in PATH_KINDS:
+        asked = [[*case.get("before", []), case["fields"]] for case in bundle.golden]
+        assert {answerer.answer(rows)[-1].step for rows in asked} == {1, 3, 5}
+        assert set(bundle.test_rows["demand"]["step"]) == {1, 2, 3, 4, 5}
+        wrong = [{**case, "answers": {"demand": {"high": 1e6}}} for case in bundle.golden[-1:]]
+        with pytest.raises(NotCompilable, match="high"):
+            check_golden(answerer, wrong)
 
 
 def test_what_is_measured_brings_it_up_to_date(bundles, compiled):
@@ -869,7 +881,7 @@ def test_closed_days_are_no_steps_to_come(bundles):
     rows, bundle = days(140), bundles("paths of shops")
     data = bundle.use_case.data
     closed = data.series.model_copy(update={"closed": ["Wed"], "holidays": ["2020-05-23"]})
-    open_days = _grid(
+    open_days = steps_to_come(
         pd.to_datetime(rows["day"]), data.model_copy(update={"series": closed}), LAST_DAY, 5
     )
 

@@ -12,6 +12,7 @@ from ratchet.bundle.manifest import BundleError
 from ratchet.config import SERIES_ID, SERIES_PREFIX, SERIES_STEP, UseCase
 from ratchet.dates import utc
 from ratchet.preparation.required_columns import RequiredColumns
+from ratchet.preparation.steps import only_target, steps_to_come
 
 _ROWS = 5
 _STEPS = 3
@@ -24,7 +25,8 @@ def golden_keys(features: pd.DataFrame, typed: pd.DataFrame, use_case: UseCase) 
     """Choose rows of the test part, evenly spread; of series, rows of its last steps.
 
     Args:
-        features: features of all rows, with ``split``; of a path those of its first step are taken.
+        features: features of all rows, with ``split``; of a path those of its first step are taken,
+            see ``later_steps`` for others.
         typed: the typed rows; a step without a row of its own cannot be a golden row.
         use_case: the parameters.
     """
@@ -42,6 +44,38 @@ def golden_keys(features: pd.DataFrame, typed: pd.DataFrame, use_case: UseCase) 
         test = test[test[step].isin(utc(typed[time]))]
     last = np.sort(test[step].unique())[-_STEPS:]
     return [key for at in last for key in _spread(test.index[test[step] == at], _ROWS - _STEPS)]
+
+
+def later_steps(typed: pd.DataFrame, use_case: UseCase) -> list[list[dict[str, object]]]:
+    """Requests for later steps of a path: each the raw fields of all steps up to the one asked for.
+
+    They follow upon the last known step, for the target of an earlier one is known to the bundle:
+    it would be answered from the step before it. What is known ahead is copied from the last rows.
+
+    Args:
+        typed: the typed rows.
+        use_case: the parameters.
+
+    Returns:
+        Of a series that is known up to the end a request for the step in the middle and one for
+        the last step; none where one step is forecast, or steps to come are not known.
+    """
+    data, windows = use_case.data, use_case.features.windows
+    if windows is None or windows.path is None or data.series is None or data.time is None:
+        return []
+    needed = RequiredColumns(use_case).columns
+    known = typed[typed[only_target(use_case.targets).column].notna()].sort_values(data.time)
+    grid = steps_to_come(typed[data.time], data, known[data.time].max(), windows.last)
+    ahead = grid[grid > known[data.time].max()]
+    names = [name for name in needed if name in data.series.columns]
+    of_series = (known[names] == known[names].iloc[-1]).all(axis=1)
+    rows = known.loc[of_series, needed].dropna()
+    if data.series.frequency is None or len(ahead) < windows.last or rows.empty:
+        return []
+    copied = rows.iloc[np.resize(np.arange(len(rows))[-windows.last :], windows.last)]
+    fields = json_records(copied.assign(**{data.time: ahead}))
+    middle = (windows.first + windows.last) // 2
+    return [fields[:step] for step in sorted({middle, windows.last} - {windows.first})]
 
 
 def _steps_of(typed: pd.DataFrame, time: Any, *series: Any) -> pd.MultiIndex:

@@ -65,11 +65,15 @@ class _Score(TypedDict):
 
 
 class GoldenRow(TypedDict):
-    """A row with the answers that it must get: target -> column -> value."""
+    """A row with the answers that it must get: target -> column -> value.
+
+    Of a later step of a path, ``before`` has the rows of the steps from its origin to it.
+    """
 
     key: Any
     fields: dict[str, object]
     answers: dict[str, dict[str, object]]
+    before: NotRequired[list[dict[str, object]]]
 
 
 _METRICS = TypeAdapter(dict[str, dict[str, dict[str, _Score]]])
@@ -331,7 +335,7 @@ class Bundle:
         for row in self.golden:
             key = row["key"]
             try:
-                answers = self.answer(pd.DataFrame([row["fields"]]))
+                answers = self.answer(pd.DataFrame([*row.get("before", []), row["fields"]]))
             except Exception as error:  # whatever the models raise
                 raise BundleError(f"{path}: row {key!r}: {_error_text(error)}") from error
             if any(key not in rows.index for rows in answers.values()):

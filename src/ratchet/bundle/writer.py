@@ -12,7 +12,14 @@ from typing import Any
 import pandas as pd
 
 from ratchet.bundle.context_rows import candidate_contexts, differing_columns, features_in_context
-from ratchet.bundle.golden_rows import golden_keys, json_cell, json_records, raw_fields, row_answers
+from ratchet.bundle.golden_rows import (
+    golden_keys,
+    json_cell,
+    json_records,
+    later_steps,
+    raw_fields,
+    row_answers,
+)
 from ratchet.bundle.manifest import (
     FORMAT,
     MANIFEST,
@@ -177,6 +184,13 @@ def _golden_rows(bundle: Bundle, contents: BundleContents) -> list[GoldenRow]:
     for key, row in zip(map(json_cell, names), json_records(fields), strict=True):
         answers = row_answers(bundle.answer(pd.DataFrame([row])), key)
         rows.append({"key": key, "fields": row, "answers": answers})
+    for *before, row in later_steps(contents.typed, contents.use_case):
+        said = bundle.answer(pd.DataFrame([*before, row]))
+        step = max((table["step"].max() for table in said.values()), default=0)
+        if step == len(before) + 1:  # else the last steps of the file have gaps
+            key = next(iter(said.values()))["step"].idxmax()
+            answers = row_answers(said, key)
+            rows.append({"key": key, "fields": row, "answers": answers, "before": before})
     return rows
 
 

@@ -114,14 +114,15 @@ def check_golden(answerer: Answerer, golden: Sequence[Mapping[str, Any]]) -> Non
 
     Args:
         answerer: the compiled version.
-        golden: rows of ``Bundle.golden``: ``key``, ``fields`` and ``answers``.
+        golden: rows of ``Bundle.golden``: ``key``, ``fields``, ``answers`` and, of later steps of
+            a path, ``before``.
 
     Raises:
         NotCompilable: an answer is another one: says which.
     """
     for case in golden:
         try:
-            (answer,) = answerer.answer([case["fields"]])
+            *_, answer = answerer.answer([*case.get("before", []), case["fields"]])
         except Exception as error:  # no answer is no answer, whatever the reason
             raise NotCompilable(f"row {case['key']!r}: {type(error).__name__}: {error}") from error
         check_answer(answer, case["key"], case["answers"])

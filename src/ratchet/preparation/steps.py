@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from pandas.tseries.frequencies import to_offset
 
 from ratchet.config import SERIES_ID, SERIES_KEY, Data, Target
 from ratchet.config import Series as SeriesParameters
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 _KEYS_AT_A_TIME = 10**6
 
+_MOST_CLOSED = 1_000
+"""Times as many steps without closed days as are forecast, at most."""
+
 _MOST_ROWS = 10**7
 """Rows of all steps and series, some ten gigabytes, up to which nearly all may be empty."""
 
@@ -35,6 +39,28 @@ def only_target(targets: Mapping[str, Target]) -> Target:
     """The target of a series, which has one."""
     (target,) = targets.values()  # parameters see to it that a series has one
     return target
+
+
+def steps_to_come(times: pd.Series, data: Data, last: pd.Timestamp, steps: int) -> pd.DatetimeIndex:
+    """Lay out the steps that there are, and those that can be forecast.
+
+    Args:
+        times: times of all rows.
+        data: says how far steps are apart; without a frequency the times are all that there are.
+        last: the last step that is known.
+        steps: how many follow it, at most: fewer where nearly all days are closed.
+    """
+    assert data.series is not None
+    frequency = data.series.frequency
+    if frequency is None:
+        return time_grid(times, None)
+    count = steps + 1
+    while True:
+        ends = pd.Series([times.min(), last + count * to_offset(frequency)])
+        grid = time_grid(ends, frequency, data.series.closed_days)
+        if (grid > last).sum() >= steps or count > _MOST_CLOSED * steps:  # some days are closed
+            return grid[: int((grid <= last).sum()) + steps]
+        count *= 2
 
 
 def lay_out_steps(typed: DataFrame, data: Data, target: Target, required: list[str]) -> SeriesPanel:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import pandas as pd
-from pandas.tseries.frequencies import to_offset
 
 from ratchet.bundle.reader import Bundle
-from ratchet.config import SERIES_ID, SERIES_PREFIX, SERIES_STEP, Data, UseCase
+from ratchet.config import SERIES_ID, SERIES_PREFIX, SERIES_STEP, UseCase
 from ratchet.dates import utc
 from ratchet.errors import UserError
 from ratchet.frames import with_columns
-from ratchet.learning.features.series import time_grid
 from ratchet.preparation.answering import features_of
 from ratchet.preparation.required_columns import RequiredColumns
-from ratchet.preparation.steps import only_target
-
-_MOST_CLOSED = 1_000
-"""Times as many steps without closed days as are forecast, at most."""
+from ratchet.preparation.steps import only_target, steps_to_come
 
 
 def forecast_path(
@@ -54,7 +49,7 @@ def forecast_path(
     last = times[typed[column].notna()].max()
     if pd.isna(last):
         raise UserError(f"column '{column}': no value is known up to {origin or 'the last row'}")
-    grid = _grid(times, data, last, windows.last)
+    grid = steps_to_come(times, data, last, windows.last)
     ahead = grid[grid > last][: windows.last]
     if until is not None:
         ahead = ahead[ahead <= _moment(until, times, "until")]
@@ -91,21 +86,6 @@ def _moment(text: str, times: pd.Series, option: str) -> pd.Timestamp:
     if moment.tzinfo is not None:
         return moment.tz_convert(zone or "UTC") if zone else utc(pd.Series([moment])).iloc[0]
     return moment if zone is None else moment.tz_localize(zone)
-
-
-def _grid(times: pd.Series, data: Data, last: pd.Timestamp, steps: int) -> pd.DatetimeIndex:
-    """The steps that there are, and those that can be forecast."""
-    assert data.series is not None
-    frequency = data.series.frequency
-    if frequency is None:
-        return time_grid(times, None)
-    count = steps + 1
-    while True:
-        ends = pd.Series([times.min(), last + count * to_offset(frequency)])
-        grid = time_grid(ends, frequency, data.series.closed_days)
-        if (grid > last).sum() >= steps or count > _MOST_CLOSED * steps:  # some days are closed
-            return grid[: int((grid <= last).sum()) + steps]
-        count *= 2
 
 
 def _with_steps_to_come(

@@ -85,7 +85,7 @@ def open_version(source: VersionSource, use_case: str, version: str, digest: str
         "digest": bundle.digest,
         "manifest": bundle.manifest,
         "parameters": bundle.use_case.model_dump(mode="json"),
-        "golden": [case["fields"] for case in bundle.golden],
+        "golden": [case["fields"] for case in bundle.golden if "before" not in case],
     }
     if not bundle.golden:
         raise BundleError(f"{bundle.folder} has no golden rows: nothing can be tried")
