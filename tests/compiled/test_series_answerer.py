@@ -392,6 +392,45 @@ def test_a_shop_without_a_row_sold_nothing(bundles, compiled):
     expect(bundles("shops"), pd.concat([later, asked]), answers)
 
 
+def test_a_question_about_a_series_that_has_ended_is_refused(bundles, compiled):
+    """It would be answered as if nothing had been sold since; by its row alone where that can."""
+    answerer = compiled("shops")
+    through_pandas = BundleAnswerer(open_bundle(bundles("shops").folder))
+    later = pd.MultiIndex.from_product(
+        [pd.date_range("2020-05-20", "2020-06-08").strftime("%Y-%m-%d"), ["a", "b"]],
+        names=["day", "shop"],
+    )
+    later = later.to_frame(index=False).assign(load=3.0)
+    asked = [{"day": "2020-06-09", "shop": "c"}]
+    told = (
+        r"series 'c' has ended: its last row is of 2020-05-\d\d, and of 2\d later steps at which "
+        r"others have rows it has none, 14 are the most \(data\.series\.ends_after\)\. .* hand in"
+    )
+
+    for one in (answerer, through_pandas):
+        assert one.answer([{"day": "2020-05-20", "shop": "c"}])
+        one.observe(as_rows(later))
+        with pytest.raises(RequestError, match=told) as caught:
+            one.answer([{"day": "2020-06-09", "shop": "a"}, *asked])
+        assert (caught.value.kind, caught.value.row) == ("conflict", 1)
+        one.observe([{"day": "2020-06-08", "shop": "c", "load": 4.0}])  # it goes on
+        assert one.answer(asked)[0].series == "c"
+
+
+def test_steps_without_a_row_are_counted_over_what_was_forgotten(compiled):
+    answerer = compiled("shops")
+    retained = answerer.steps.spec.steps
+    times = pd.date_range("2020-05-20", periods=3 * retained).strftime("%Y-%m-%d")
+
+    for day in times:
+        answerer.observe([{"day": day, "shop": shop, "load": 1.0} for shop in ("a", "b")])
+
+    lacking = dict(zip(answerer.steps.names, answerer.steps.without_rows(), strict=False))
+    assert len(answerer.steps) < 3 * retained
+    assert lacking["a"] == lacking["b"] == 0
+    assert 3 * retained <= lacking["c"] <= 3 * retained + 5
+
+
 def test_a_series_that_two_columns_name_is_answered_as_one(bundles, compiled):
     """What one column names and what two do is one model, and one answer."""
     answerer, alone = compiled("stores"), compiled("shops")
@@ -854,7 +893,7 @@ def test_the_command_forecasts_what_the_service_answers(bundles, compiled):
     assert one_step["origin"].tolist() == list(pd.to_datetime(rows["at"][358:360]))
 
 
-def test_steps_to_come_need_no_rows_where_nothing_has_to_be_known_ahead(bundles):
+def test_steps_to_come_need_no_rows_where_nothing_has_to_be_known_ahead(bundles, caplog):
     rows = days(140)
     rows = rows[(rows["shop"] != "c") | (rows["day"] < "2020-03-01")]  # which has ended
 
@@ -862,6 +901,7 @@ def test_steps_to_come_need_no_rows_where_nothing_has_to_be_known_ahead(bundles)
 
     last = pd.Timestamp(rows["day"].max())
     assert result["series"].tolist() == ["a"] * 5 + ["b"] * 5
+    assert "1 series have ended and are not forecast: c (last row 2020-02-" in caplog.text
     assert result["time"].tolist() == [last + pd.Timedelta(days=n) for n in range(1, 6)] * 2
     assert set(result["origin"]) == {last}
 

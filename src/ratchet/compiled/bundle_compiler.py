@@ -79,7 +79,7 @@ def compile_bundle(bundle: Version) -> Answerer:
         return compile_series(
             *(use_case, bundle.statistics, bundle.context, bundle.encoder, model, types),
             second=next(iter(bundle.fallback_models.values()), None),
-            times=bundle.rows["time"],
+            rows=bundle.rows,
         )
     from ratchet.compiled.prices import CompiledBook
     from ratchet.compiled.row_answerer import compile_rows

@@ -134,6 +134,8 @@ class Forecasts:
         sources: columns of the rows themselves that models see.
         required: columns of the contract that a row to be answered must have.
         series: column that alone names the series, where there are several.
+        limits: steps without a row after which every series has ended; the last is that of an
+            unknown one.
     """
 
     spec: StepsSpec
@@ -151,6 +153,7 @@ class Forecasts:
     sources: Sequence[str]
     required: Sequence[str]
     series: str | None
+    limits: npt.NDArray[np.int64]
 
     def steps(self) -> Steps:
         """The steps that are known at first."""
@@ -206,6 +209,23 @@ class Forecasts:
         extended = steps.copy()
         extended.take(beside)
         return extended
+
+    def ended(self, steps: Steps, row: SeriesRow) -> RequestError | None:
+        """Why a row after the end of its series is not answered as usual; ``None`` of others.
+
+        A series that has ended would be answered as if it had sold nothing since.
+        """
+        if not self.spec.several or not steps.is_known(row.series):
+            return None
+        series = steps.series(row.series)
+        rows = np.flatnonzero(steps.given[:, series])
+        limit = int(self.limits[min(series, len(self.limits) - 1)])
+        lacked = int(steps.without_rows()[series])
+        if lacked <= limit or steps.position(row.moment)[0] <= rows.max(initial=-1):
+            return None
+        last = steps.text(steps.moment(int(rows[-1]))) if len(rows) else None
+        reason = series_has_ended(row.series, last, lacked, limit)
+        return RequestError(reason, row=row.row, kind="conflict")
 
     def is_far(self, steps: Steps, moment: int) -> bool:
         """Whether a moment is so far ahead that no series has a past there."""
@@ -583,6 +603,23 @@ class _Look:
     position: int
     ahead: int
     looks: npt.NDArray[np.int64]
+
+
+def series_has_ended(name: str | None, last: str | None, lacked: int, limit: int) -> str:
+    """Why a question about a series that has ended is refused.
+
+    Args:
+        name: name of the series.
+        last: time of its last row, where it is known.
+        lacked: later steps at which others have rows.
+        limit: how many of them it may lack.
+    """
+    since = "no row is known" if last is None else f"its last row is of {last}"
+    return (
+        f"series {_short(name)} has ended: {since}, and of {lacked} later steps at which others "
+        f"have rows it has none, {limit} are the most (data.series.ends_after). Where it goes on, "
+        f"hand in what was measured of it since (POST /observe)"
+    )
 
 
 def _short(name: str | None) -> str:

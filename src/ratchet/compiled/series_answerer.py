@@ -134,7 +134,12 @@ class SeriesAnswerer:
         steps = self.forecasts.with_rows(self.steps, typed)
         groups: dict[int, list[int]] = {}
         for number, row in enumerate(typed):
-            groups.setdefault(row.moment, []).append(number)
+            # Of what is known: a question is no row of its series.
+            ended = self.forecasts.ended(self.steps, row)
+            if ended is None:
+                groups.setdefault(row.moment, []).append(number)
+            elif not fall_back or self.second is None:
+                raise ended
         answers: list[Answer | None] = [None] * len(typed)
         for numbers in groups.values():
             group = [typed[number] for number in numbers]

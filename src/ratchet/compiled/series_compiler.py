@@ -71,7 +71,7 @@ def compile_series(
     model: Any,
     types: Mapping[str, str],
     second: Any = None,
-    times: pd.Series | None = None,
+    rows: pd.DataFrame | None = None,
 ) -> SeriesAnswerer:
     """Compile one version of the model of series.
 
@@ -83,7 +83,8 @@ def compile_series(
         model: the fitted model of the target.
         types: column of the features -> type that the training rows had.
         second: the fitted model of the target that needs nothing of the past, where there is one.
-        times: of the rows of the training, in UTC; by default those of ``context``.
+        rows: ``time`` of the rows of the training, in UTC, by key, and whether they were ``given``
+            in the file, as bundles have them; by default only ``context`` is known.
 
     Raises:
         NotCompilable: a part of it has no compiled form.
@@ -91,8 +92,8 @@ def compile_series(
     data = use_case.data
     ((target, parameters),) = use_case.targets.items()
     assert data.time is not None
-    step_times = context[data.time] if times is None else times
-    forecasts = compile_forecasts(use_case, statistics, context, longest_gap(step_times))
+    step_times = context[data.time] if rows is None else rows["time"]
+    forecasts = compile_forecasts(use_case, statistics, context, longest_gap(step_times), rows)
     encoding = compile_encoder(encoder, types)
     ahead = None if data.ahead is None else pd.Timedelta(data.ahead) // pd.Timedelta("1us")
     return SeriesAnswerer(
@@ -162,6 +163,7 @@ def compile_forecasts(
     statistics: pd.DataFrame,
     context: pd.DataFrame,
     longest: int | None = None,
+    rows: pd.DataFrame | None = None,
 ) -> Forecasts:
     """Compile what the forecasts of a use case see.
 
@@ -170,6 +172,7 @@ def compile_forecasts(
         statistics: units of the series.
         context: typed rows that are known.
         longest: see ``Grid.longest``; ``None`` where steps may be any time apart.
+        rows: as of ``compile_series``.
 
     Raises:
         NotCompilable: a column is made or read in a way that arrays do not know.
@@ -189,6 +192,7 @@ def compile_forecasts(
     units = statistics.set_axis(statistics.index.map(str)).reindex(list(past.names))
     means = statistics.mean()
     units = pd.concat([units.fillna(means), means.to_frame().T])
+    limits, usual = steps_until_ended(rows, data)
     static = units.loc[:, units.columns.str.startswith(STATIC_PREFIX)]
     return Forecasts(
         spec=spec,
@@ -206,6 +210,7 @@ def compile_forecasts(
         sources=list(features.columns),
         required=list(spec.required),
         series=None if data.series.id_columns else data.series.id,
+        limits=np.array([*limits.reindex(list(past.names)).fillna(usual), usual], dtype=np.int64),
     )
 
 
@@ -395,6 +400,27 @@ def longest_gap(times: pd.Series) -> int | None:
     """Microseconds that lie at most between a row and the next one; ``None`` of a single row."""
     gaps = np.diff(np.unique(microseconds(times)))
     return int(gaps.max()) if gaps.size else None
+
+
+def steps_until_ended(rows: pd.DataFrame | None, data: Data) -> tuple[pd.Series, int]:
+    """How many steps a series may lack a row at before it has ended, see ``ended_series``.
+
+    Args:
+        rows: as of ``compile_series``.
+        data: the series.
+
+    Returns:
+        By name of the series, as far as its rows are known; and what it is of others.
+    """
+    assert data.series is not None
+    usual = 2 * data.series.season if data.series.ends_after is None else data.series.ends_after
+    if data.series.ends_after is not None or rows is None or "given" not in rows:
+        return pd.Series(dtype=float), usual
+    given = rows[rows["given"].to_numpy(dtype=bool)].sort_values("time")
+    place = pd.Series(np.unique(given["time"], return_inverse=True)[1])
+    names = given.index.astype(str).str.rsplit("@", n=1).str[0]  # a time holds no such sign
+    lacked = place.groupby(np.asarray(names)).diff().sub(1).groupby(np.asarray(names)).max()
+    return (2 * lacked).clip(lower=usual).fillna(usual), usual
 
 
 def _grid(times: pd.Series, data: Data, longest: int | None) -> Grid:

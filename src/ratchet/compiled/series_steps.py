@@ -183,6 +183,7 @@ class Steps:
         self.shown = np.full((len(spec.shown), *self.given.shape), np.nan)
         # What is known from before the first step.
         self.begun = np.full(width, spec.begins_first)
+        self.lacked = np.zeros(width, dtype=np.int64)  # steps since the last row, among these
         self.held = {c: self.raw[c][:1].copy() for c in spec.absent}
         for c, values_before in self.held.items():
             values_before[:] = None if c in spec.texts else np.nan
@@ -274,6 +275,24 @@ class Steps:
         if len(self) > 2 * self.spec.steps:
             self._drop(len(self) - self.spec.steps)
 
+    def without_rows(self) -> npt.NDArray[np.int64]:
+        """How many steps each series lacks a row at since its last one, shape (series,).
+
+        Steps count at which another series has a row, up to the last one with a target.
+        """
+        return self._lacking(len(self))
+
+    def _lacking(self, count: int) -> npt.NDArray[np.int64]:
+        """``without_rows`` at the end of the first steps that are retained."""
+        has_target = np.flatnonzero(is_known(self.laid[self.spec.target]).any(axis=1))
+        given = self.given[:count]
+        counts = given.any(axis=1) & (np.arange(count) <= has_target.max(initial=-1))
+        later = np.cumsum(counts[::-1])[::-1]  # from each step on
+        after = np.append(later, 0)[1:]
+        last = count - 1 - given[::-1].argmax(axis=0)
+        since = later.max(initial=0) + self.lacked
+        return np.where(given.any(axis=0), after[last], since) if count else since
+
     def _add_series(self, names: Sequence[str]) -> None:
         """More series, which so far have no row; at once, for every panel is copied."""
         self._places |= {name: position for position, name in enumerate(names, len(self.names))}
@@ -283,6 +302,7 @@ class Steps:
             return np.concatenate([panel, np.repeat(panel[..., -1:], len(names), axis=-1)], axis=-1)
 
         self.given, self.shown, self.begun = map(wider, (self.given, self.shown, self.begun))
+        self.lacked = wider(self.lacked)
         for part in (self.raw, self.laid, self.held):
             part.update({column: wider(panel) for column, panel in part.items()})
 
@@ -323,6 +343,7 @@ class Steps:
 
     def _remember(self, count: int) -> None:
         """Keep what has to be known of the first steps when they are forgotten."""
+        self.lacked = self._lacking(count)
         self.begun = self.begun | self.given[:count].any(axis=0)
         for column in self.held:
             filled = _forward(self._measured(0)[column][:count], self.held[column])

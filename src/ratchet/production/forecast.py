@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+
 import pandas as pd
 
 from ratchet.bundle.reader import Bundle
-from ratchet.config import SERIES_ID, SERIES_PREFIX, SERIES_STEP, UseCase
+from ratchet.config import SERIES_ID, SERIES_PREFIX, SERIES_STEP, Data, UseCase
 from ratchet.dates import utc
 from ratchet.errors import UserError
 from ratchet.frames import with_columns
 from ratchet.preparation.answering import features_of
 from ratchet.preparation.required_columns import RequiredColumns
-from ratchet.preparation.steps import only_target, steps_to_come
+from ratchet.preparation.steps import lay_out_steps, only_target, steps_to_come
+
+LOGGER = logging.getLogger(__name__)
+
+_SHOWN = 5
+"""Series that a warning names."""
 
 
 def forecast_path(
@@ -63,7 +70,7 @@ def forecast_path(
             f"there is no step after {last}, the last with '{column}': data.series.frequency is "
             f"not set, and so the steps to come have to be rows of the raw file"
         )
-    rows = _with_steps_to_come(typed, use_case, grid, ahead)
+    rows = _with_steps_to_come(typed, use_case, ahead)
     requested = rows[data.time].isin(ahead).to_numpy()
     features = features_of(rows, use_case, bundle.statistics, requested)
     _check_answered(rows[requested], features, use_case, ahead)
@@ -89,12 +96,12 @@ def _moment(text: str, times: pd.Series, option: str) -> pd.Timestamp:
 
 
 def _with_steps_to_come(
-    typed: pd.DataFrame, use_case: UseCase, grid: pd.DatetimeIndex, ahead: pd.DatetimeIndex
+    typed: pd.DataFrame, use_case: UseCase, ahead: pd.DatetimeIndex
 ) -> pd.DataFrame:
     """All rows, and one for each series that goes on and each step to come that has none.
 
     A column of which ``data.series.absent`` says what it holds without a row holds that there, if
-    it is known ahead.
+    it is known ahead. Series that have ended are left out, and a warning names them.
     """
     data = use_case.data
     assert data.series is not None
@@ -102,10 +109,13 @@ def _with_steps_to_come(
     names = [name for name in dict.fromkeys([data.series.id, *data.series.columns]) if name]
     ends = typed.sort_values(data.time, kind="stable")
     series = ends.drop_duplicates(names, keep="last") if names else ends.tail(1)
-    ends_after = data.series.ends_after
-    ends_after = 2 * data.series.season if ends_after is None else ends_after
-    first = max(int((grid < ahead[0]).sum()) - 1 - ends_after, 0)
-    series = series[series[data.time] >= grid[first]]
+    if data.series.id:
+        target, required = only_target(use_case.targets), RequiredColumns(use_case).required
+        layout = lay_out_steps(typed, data, target, required)
+        ids = layout.rows[SERIES_ID].iloc[: layout.ended.shape[1]].astype("str")
+        is_over = series[data.series.id].astype("str").isin(ids[layout.ended[-1]])
+        _warn_of_ended(series[is_over], data)
+        series = series[~is_over]
     known_ahead = set(RequiredColumns(use_case).columns) - {data.time, *names}
     held = {name: value for name, value in data.series.absent.items() if name in known_ahead}
     previous = [name for name, value in held.items() if value == "previous"]
@@ -119,6 +129,25 @@ def _with_steps_to_come(
         return typed
     more = more.dropna(axis=1, how="all")  # pandas would take their types for those of all rows
     return pd.concat([typed, more], ignore_index=True)
+
+
+def _warn_of_ended(last_rows: pd.DataFrame, data: Data) -> None:
+    """Name series that have ended, by the last row of each."""
+    assert data.series is not None
+    if last_rows.empty:
+        return
+    shown = [
+        f"{name} (last row {time})"
+        for name, time in zip(
+            last_rows[data.series.id].head(_SHOWN), last_rows[data.time].head(_SHOWN), strict=True
+        )
+    ]
+    more = f" and {len(last_rows) - _SHOWN} more" if len(last_rows) > _SHOWN else ""
+    LOGGER.warning(
+        "%d series have ended and are not forecast: %s%s. Where one goes on, add its rows to the "
+        "raw file or hand them in (POST /observe), or raise data.series.ends_after",
+        *(len(last_rows), ", ".join(shown), more),
+    )
 
 
 def _check_answered(

@@ -332,6 +332,38 @@ class BundleAnswerer:
         if (missing := grid.missing(before, moment, grid.text)) is not None:
             raise RequestError(missing, row=row, kind="conflict")
 
+    @cached_property
+    def _limits(self) -> tuple[Any, int]:
+        from ratchet.compiled.series_compiler import steps_until_ended
+
+        return steps_until_ended(self._bundle.rows, self._bundle.use_case.data)
+
+    def _check_ended(self, values: Values, row: int) -> None:
+        """Make sure that a series goes on: it would be answered as if it had sold nothing since."""
+        use_case, context = self._bundle.use_case, self._bundle.context
+        data = use_case.data
+        if data.series is None or data.series.id is None or context is None:
+            return
+        from ratchet.compiled.forecast_inputs import series_has_ended
+        from ratchet.compiled.history import microseconds
+
+        name = series_name(values, data.series.columns)
+        ((_, target),) = use_case.targets.items()
+        of_series = (context[data.series.id].astype(str) == name).to_numpy()
+        times = microseconds(context[data.time])
+        end = times[of_series].max(initial=-1)
+        if not of_series.any() or as_microseconds(values[data.time]) <= end:
+            return
+        known = times
+        if target.column in context:
+            known = times[context[target.column].notna().to_numpy()]
+        lacked = len(np.unique(times[(times > end) & (times <= known.max(initial=end))]))
+        limits, usual = self._limits
+        if lacked > (limit := int(limits.get(str(name), usual))):
+            last = str(context.loc[of_series, data.time].max()).removesuffix(" 00:00:00")
+            reason = series_has_ended(name, last, lacked, limit)
+            raise RequestError(reason, row=row, kind="conflict")
+
     def _missing_past(self, values: Values) -> str:
         """Why a row of a series gets no answer: from when to when rows are known, at most."""
         use_case, context = self._bundle.use_case, self._bundle.context
@@ -364,6 +396,7 @@ class BundleAnswerer:
 
         for number, values in enumerate(read):
             self._check_gap(values, number)
+            self._check_ended(values, number)
         try:
             answers = self._bundle.answer(pd.DataFrame([dict(row) for row in rows]))
         except DataError as error:
@@ -394,6 +427,7 @@ class BundleAnswerer:
         from ratchet.errors import DataError
 
         self._check_gap(values, number)
+        self._check_ended(values, number)
         try:
             answers = self._bundle.answer(pd.DataFrame([dict(row)]))
         except DataError as error:
