@@ -78,7 +78,7 @@ def test_a_series_is_forecast():
     ("path", "value", "told"),
     [
         ("evaluation", {"windows": 0}, "load.evaluation.windows: "),
-        ("evaluation", {"refit": -1}, "load.evaluation.refit"),
+        ("evaluation", {"refit": -1}, "load.evaluation.refit: Input should be greater"),
         ("data.series", None, "data: key: expected the column that identifies a row"),
         ("features.windows", None, "missing: ['features.windows']"),
         ("data.key", "zone", "rows of series are named by series and time"),

@@ -69,7 +69,7 @@ def rows_of(task, challenger=0.8, champion=1.0, naive=2.0, slices=None, n=N):
 def evidence(rows, **options):
     named = rows if isinstance(rows, dict) else {"y": rows}
     made = {
-        "soundness": {"bundle": None, "way back": None},
+        "soundness": {"bundle": None, "rollback target": None},
         "latency_ms": 12.0,
         "size_mb": 3.0,
         "last_seen": pd.Timestamp("2025-12-31 23:00"),
@@ -339,9 +339,13 @@ def test_verdicts_survive_json():
     ("soundness", "decision", "told"),
     [
         ({"golden": "row 3 answers 4, expected 5"}, "REJECT", "golden: row 3 answers 4"),
-        ({"bundle": None, "way back": "no such folder"}, "HOLD", "way back: no such folder"),
+        (
+            {"bundle": None, "rollback target": "no such folder"},
+            "HOLD",
+            "rollback target: no such folder",
+        ),
         ({"bundle": None, "coverage": "9 of 10 rows"}, "HOLD", "coverage: 9 of 10 rows"),
-        ({"bundle": "cut off", "way back": "no such folder"}, "REJECT", "bundle: cut off"),
+        ({"bundle": "cut off", "rollback target": "no such folder"}, "REJECT", "bundle: cut off"),
         ({"bundle": ""}, "REJECT", "bundle: without a reason"),
         ({"bundle": math.nan}, "REJECT", "bundle: nan"),
         ({}, "HOLD", "no check of data and bundle was made"),

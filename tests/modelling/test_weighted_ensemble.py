@@ -16,6 +16,7 @@ from ratchet.config import Candidate, Features, Target, Windows
 from ratchet.learning.trusted import dump, load
 from ratchet.modelling.calibrate_and_refit import (
     calibrate,
+    predict_held_out,
     refit,
     refit_estimator,
     select_inputs,
@@ -23,7 +24,7 @@ from ratchet.modelling.calibrate_and_refit import (
 )
 from ratchet.modelling.candidate_search import search_candidate
 from ratchet.modelling.choice import choose_best
-from ratchet.modelling.networks import assemble, predict_held_out
+from ratchet.modelling.networks import assemble
 from ratchet.modelling.target_scaling import features_and_scaled_target, features_and_target
 from ratchet.modelling.weighted_ensemble import build_weighted_ensemble, ensemble_weights
 

@@ -262,7 +262,7 @@ def test_a_model_that_answers_nothing_is_no_way_back(made):
 
     event = backtested(past).events[-1]
     assert (event.event, event.champion) == ("hold", v(0))
-    assert "way back" in event.reason
+    assert "rollback target" in event.reason
 
 
 def test_a_model_that_answers_wrongly_is_found_out(made):

@@ -135,6 +135,7 @@ def test_windows_are_scored_one_by_one(make_series: Make) -> None:
 
     assert frame.loc[1, "to"] == f"{results.test['time'].max():%Y-%m-%d}"
     assert list(frame.columns[4:]) == [*list(results.choice["ranking"])[:2], "seasonal"]
+    assert naive_forecasts._error_column("rows") not in frame  # nor is any other one of ours
     test = results.test
     for window, row in frame.set_index("window").iterrows():
         own = test[test["window"] == window]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import Annotated, Any, get_origin
+from collections.abc import Iterator, Sequence
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -84,10 +86,40 @@ def explain_errors(error: ValidationError, model: type[BaseModel], *place: str) 
             message += _unquoted(problem["input"])
         if problem["type"] == "extra_forbidden":
             message = f"unknown key; allowed are {_allowed(model, problem['loc'])}"
-        keys = (str(part) for part in (*place, *location))
-        path = ".".join(key for key in keys if not _MEMBER.fullmatch(key))
+        path = ".".join([*place, *_keys(model, location)])
         lines.append(f"{path}: {message}" if path else message)
     return lines
+
+
+def _keys(model: type[BaseModel], location: Sequence[int | str]) -> Iterator[str]:
+    """Keys of a place, without what pydantic calls the members of unions on the way."""
+    annotations: list[Any] = [model]
+    for part in location:
+        members = [member for each in annotations for member in _members(each)]
+        named = [one for one in members if getattr(one, "__name__", None) == part]
+        if _MEMBER.fullmatch(str(part)) or (named and len(members) > 1):
+            annotations = named or members
+            continue
+        yield str(part)
+        annotations = [value for one in members for value in _values(one, part)]
+
+
+def _members(annotation: Any) -> list[Any]:
+    """What may stand in a place: the members of a union, but for None, or the annotation itself."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        inner = [one for one in get_args(annotation) if one is not type(None)]
+        return [member for one in inner for member in _members(one)]
+    return [annotation]
+
+
+def _values(annotation: Any, key: int | str) -> list[Any]:
+    """What may stand at a key of a model, or in a mapping or a list."""
+    if hasattr(annotation, "model_fields"):
+        field = annotation.model_fields.get(key)
+        return [] if field is None else [field.annotation]
+    return list(get_args(annotation)[-1:])
 
 
 def _unquoted(value: Any) -> str:

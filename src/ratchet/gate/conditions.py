@@ -19,7 +19,7 @@ from ratchet.gate.slices import Mask
 from ratchet.learning.metrics import Gain, Resampling, greater_is_better, paired_gain, score_rows
 from ratchet.primary_metric import metric_of, primary_target
 
-HOLD_ONLY = ("way back", "coverage")
+HOLD_ONLY = ("rollback target", "coverage")
 """Checks whose failure holds a challenger back and does not reject it.
 
 They are that of the rollback target, and that of rows which the challenger does not answer, as

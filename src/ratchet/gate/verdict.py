@@ -174,7 +174,7 @@ def _smallest_gain(case: GateCase) -> float | None:
 def _power(case: GateCase) -> dict[str, object]:
     try:
         return power_numbers(case)
-    except Exception:  # no rows that can be compared: the conditions say which
+    except (LookupError, ValueError):  # no rows that can be compared: the conditions say which
         return {}
 
 

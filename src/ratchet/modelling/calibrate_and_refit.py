@@ -156,9 +156,13 @@ def predict_uncalibrated(model: Any, rows: DataFrame, target: Target) -> Series:
         rows: rows with the target; also those that are not learned from, as they have no logarithm.
         target: what is predicted.
     """
+    return predict_held_out(uncalibrated(model, target), rows, target)["prediction"]
+
+
+def predict_held_out(model: Any, rows: DataFrame, target: Target) -> DataFrame:
+    """``prediction`` of an estimator without a calibration, in the terms in which it learns."""
     X, _ = features_and_target(rows, target)
-    inside = uncalibrated(model, target)
-    return pd.Series(inside.predict(select_inputs(inside, X)), X.index)
+    return pd.DataFrame({"prediction": model.predict(select_inputs(model, X))}, index=X.index)
 
 
 def around_predictions(model: Any, predicted: Series, target: Target) -> Any:

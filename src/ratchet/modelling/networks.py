@@ -24,11 +24,12 @@ from ratchet.learning.search.worker_pool import Task
 from ratchet.modelling.calibrate_and_refit import (
     CONTINUED,
     calibrate,
+    predict_held_out,
     refit_network,
     select_inputs,
 )
 from ratchet.modelling.rolling_origins import fits
-from ratchet.modelling.target_scaling import features_and_scaled_target, features_and_target
+from ratchet.modelling.target_scaling import features_and_scaled_target
 from ratchet.progress import search_progress
 
 LOSS = "neg_mean_squared_error"
@@ -146,12 +147,6 @@ def fit_networks(
         return best
     model, held_out = finished(network.ensemble)
     return (*best, model, search.head(len(used)), held_out)
-
-
-def predict_held_out(model: Any, frame: DataFrame, target: Target) -> DataFrame:
-    """Predictions in the terms of the series, not calibrated."""
-    X, _ = features_and_target(frame, target)
-    return pd.DataFrame({"prediction": model.predict(select_inputs(model, X))}, index=X.index)
 
 
 def _as_losses(on_progress: Any) -> Any:

@@ -96,7 +96,7 @@ class EvidenceCollector:
         """What the champion says; it is the rollback target, and so has to be sound, too."""
         if self._champion is None:
             return None
-        return _checked("way back", soundness, lambda: self._answers(self._opened))
+        return _checked("rollback target", soundness, lambda: self._answers(self._opened))
 
     def _answers(self, bundle: Bundle) -> Answers:
         now = (

@@ -149,7 +149,7 @@ def gate_evidence(
         keys = keys[new_rows(times, champion.decided_until, None)]
         last_rows += [champion.decided_until] if len(keys) else []
         failure = champion.failure
-        soundness["way back"] = failure and f"version {champion.version}: {failure}"
+        soundness["rollback target"] = failure and f"version {champion.version}: {failure}"
     return Holdout(use_case, keys, stage.naive, stage.primary).evidence(
         challenger.candidates,
         challenger.of(keys),

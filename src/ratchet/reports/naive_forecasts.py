@@ -227,9 +227,12 @@ def window_blocks(results: TargetResults) -> list[Block]:
         f"learned and chosen from rows before it alone."
     )
     if best != naive:
-        won = int((frame[best] < frame[naive]).sum())
+        won = int((frame[_error_column(best)] < frame[_error_column(naive)]).sum())
         text += f" {best} is better than {naive} in {won} of them."
     return [Text(text, title="Scores from several cutoffs"), chart, table]
+
+
+_WINDOW_COLUMNS = ("window", "from", "to", "rows")
 
 
 def errors_by_window(results: TargetResults) -> pd.DataFrame:
@@ -237,7 +240,7 @@ def errors_by_window(results: TargetResults) -> pd.DataFrame:
 
     Returns:
         ``window``, ``from`` and ``to`` (times of the first and the last row), ``rows``, and a
-        column for each of the candidates.
+        column for each of the candidates, see ``_error_column``.
     """
     test = results.predictions[results.predictions["split"] == "test"]
     names = dict.fromkeys([*list(results.choice["ranking"])[:2], best_naive(results)])
@@ -249,8 +252,15 @@ def errors_by_window(results: TargetResults) -> pd.DataFrame:
     form = "%Y-%m-%d" if whole_days else "%Y-%m-%d %H:%M"
     table = ends.apply(lambda moments: moments.dt.strftime(form)).assign(rows=own.size())
     for name in names:
-        table[name] = frame[frame["candidate"] == name].groupby("window")["error"].mean()
+        table[_error_column(name)] = (
+            frame[frame["candidate"] == name].groupby("window")["error"].mean()
+        )
     return table.rename_axis("window").reset_index()
+
+
+def _error_column(candidate: str) -> str:
+    """Column of a candidate in the table of windows, whose other columns are ours."""
+    return f"{candidate} (candidate)" if candidate in _WINDOW_COLUMNS else candidate
 
 
 def naive_sentence(results: TargetResults) -> str:

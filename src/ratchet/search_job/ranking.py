@@ -11,7 +11,8 @@ import numpy as np
 
 from ratchet.config import Network, Target
 from ratchet.frames import DataFrame
-from ratchet.modelling.networks import assemble, fit_base, predict_held_out
+from ratchet.modelling.calibrate_and_refit import predict_held_out
+from ratchet.modelling.networks import assemble, fit_base
 from ratchet.modelling.predictions import held_out_values
 from ratchet.modelling.target_scaling import features_and_target
 from ratchet.serving.jobs.specification import Order, architectures

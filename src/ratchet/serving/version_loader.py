@@ -164,7 +164,7 @@ def _not_found(source: VersionSource, use_case: str, version: str, digest: str |
         )
     return (
         f"{Path(source.bundles) / use_case} has no bundle with the digest {digest[:12]}... of "
-        f"version {version}: mount the folder of the bundles there, or export the models anew"
+        f"version {version}: mount the folder of the bundles there, or export the models again"
     )
 
 
