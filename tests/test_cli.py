@@ -140,10 +140,12 @@ def test_a_run_reads_the_use_cases_that_it_names_or_sets_parameters_of(options, 
 
 @pytest.mark.usefixtures("settled")
 def test_a_run_of_unknown_candidates():
-    done = CliRunner().invoke(cli, ["run", "--env", "test", "--candidates", "oops"])
+    done = CliRunner().invoke(cli, ["run", "--env", "test", "--candidates", "oops,seasonal"])
 
     assert done.exit_code == 1
-    assert "candidates: unknown ['oops']; there are ['boosted_ridge', " in done.output
+    said = " ".join(done.output.split())
+    assert "--candidates: unknown ['oops', 'seasonal']; there are ['boosted_ridge', " in said
+    assert "; ['seasonal'] take part in any case: leave them out" in said
 
 
 @pytest.mark.parametrize(

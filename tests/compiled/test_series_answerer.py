@@ -969,5 +969,11 @@ def test_what_cannot_be_forecast_is_said(bundles):
         forecast(bundle, rows, until="2020-06-01")
     with pytest.raises(UserError, match="--origin 'soon': expected a time such as 2020-04-0"):
         forecast(bundle, rows, origin="soon")
-    with pytest.raises(UserError, match="'load': no value is known up to 2019-01-01"):
+    told = r"--origin 2019-01-01: expected a time from 2020-03-20 .* a value in column 'load'"
+    with pytest.raises(UserError, match=told):
         forecast(bundle, rows, origin="2019-01-01")
+    hole = rows.assign(load=rows["load"].mask(rows.index == 350), warmth=1.0)
+    told = r"'load': no series has a value at 2020-04-03 .* 1 of 360 steps .* an --origin before 20"
+    with pytest.raises(UserError, match=told):
+        forecast(bundle, hole)
+    assert len(forecast(bundle, hole, origin=rows["at"][349])) == 5

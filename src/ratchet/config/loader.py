@@ -230,7 +230,10 @@ def candidate_overrides(use_cases: Mapping[str, UseCase], names: Collection[str]
     ]
     existing = sorted({name for *_, trained in targets for name in trained})
     if unknown := [name for name in names if name not in existing]:
-        raise ConfigError(f"candidates: unknown {unknown}; there are {existing}")
+        baselines = {n for _, _, each, _ in targets for n in each.candidates} - {*existing}
+        named = sorted(baselines.intersection(unknown))
+        hint = f"; {named} take part in any case: leave them out" if named else ""
+        raise ConfigError(f"--candidates: unknown {unknown}; there are {existing}{hint}")
     only: dict[str, Any] = {}
     for use_case, target, parameters, trained in targets:
         if trained.isdisjoint(names):

@@ -14,6 +14,7 @@ from ratchet.config import UseCase
 from ratchet.errors import UserError
 from ratchet.frames import DataFrame
 from ratchet.production.monitoring_records import (
+    NOTHING_SERVED,
     AssessmentRecord,
     DriftOutcome,
     ScoredPeriod,
@@ -252,7 +253,7 @@ def _unscored(scored: ScoredPeriod) -> str:
     """Why nothing was answered; empty where that could be."""
     if trouble := scored["trouble"]:
         return str(trouble["wrong"])
-    return "nothing serves yet" if scored["version"] is None else ""
+    return NOTHING_SERVED if scored["version"] is None else ""
 
 
 def act_on_assessment(

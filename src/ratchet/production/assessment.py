@@ -32,7 +32,7 @@ from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.preparation.contract import read_day
 from ratchet.primary_metric import primary_metric
 from ratchet.production.champion import Champion, last_retraining_request
-from ratchet.production.monitoring_records import AssessmentRecord, ScoredPeriod
+from ratchet.production.monitoring_records import NOTHING_SERVED, AssessmentRecord, ScoredPeriod
 from ratchet.registry.ledger_chain import Entry
 from ratchet.registry.registry import Registry
 from ratchet.values import is_among, is_other
@@ -234,7 +234,7 @@ def assess_without_answers(registry: Registry, name: str, scored: ScoredPeriod) 
     """
     nothing: AssessmentRecord = {
         "action": "none",
-        "reason": "nothing serves yet",
+        "reason": NOTHING_SERVED,
         "numbers": {},
         "windows": {},
         "distributions": {},

@@ -49,13 +49,19 @@ def forecast_path(
             "only series are forecast: the use case has rows without steps (data.series)"
         )
     column, times = only_target(use_case.targets).column, typed[data.time]
+    given = times[typed[column].notna()]
     if origin is not None:
         typed = typed.assign(
             **{column: typed[column].mask(times > _moment(origin, times, "origin"))}
         )
     last = times[typed[column].notna()].max()
     if pd.isna(last):
-        raise UserError(f"column '{column}': no value is known up to {origin or 'the last row'}")
+        if given.empty:
+            raise UserError(f"column '{column}': expected a value to start from; no row has one")
+        raise UserError(
+            f"--origin {origin}: expected a time from {given.min()} on, the first with a value in "
+            f"column '{column}'"
+        )
     grid = steps_to_come(times, data, last, windows.last)
     ahead = grid[grid > last][: windows.last]
     if until is not None:
@@ -67,13 +73,16 @@ def forecast_path(
             )
     if ahead.empty:
         raise UserError(
-            f"there is no step after {last}, the last with '{column}': data.series.frequency is "
-            f"not set, and so the steps to come have to be rows of the raw file"
+            f"there is no step after {last}, the last with a value in column '{column}': "
+            f"data.series.frequency is not set, and so the steps to come have to be rows of the "
+            f"raw file, with '{column}' empty; or ask for an earlier --origin"
         )
     rows = _with_steps_to_come(typed, use_case, ahead)
     requested = rows[data.time].isin(ahead).to_numpy()
     features = features_of(rows, use_case, bundle.statistics, requested)
     _check_answered(rows[requested], features, use_case, ahead)
+    if features.empty:
+        raise UserError(_without_past(rows[rows[data.time] <= last], use_case, grid[grid <= last]))
     ((_, answers),) = bundle.predict(features).items()
     answers = answers.assign(step=features.get(SERIES_STEP, windows.last))
     place = pd.Index(utc(pd.Series(grid))).get_indexer(answers["time"])
@@ -177,8 +186,26 @@ def _check_answered(
             f"rows of these steps to the raw file, with an empty target, hand them in "
             f"(POST /observe), or ask for less: {until}"
         )
-    if features.empty:
-        raise UserError(
-            f"no series can be forecast from {ahead[0]} on: the steps before have gaps, or are "
-            f"fewer than a forecast looks at"
-        )
+
+
+def _without_past(rows: pd.DataFrame, use_case: UseCase, grid: pd.DatetimeIndex) -> str:
+    """Why no series can be forecast from its known steps: the latest step that lacks a value."""
+    data, windows = use_case.data, use_case.features.windows
+    assert windows is not None
+    assert data.time is not None
+    columns = [only_target(use_case.targets).column, *windows.past]
+    for column in dict.fromkeys(name for name in columns if name in rows):
+        missing = grid[~grid.isin(rows.loc[rows[column].notna(), data.time])]
+        if len(missing):
+            return (
+                f"column '{column}': no series has a value at {missing[-1]}, and {len(missing)} of "
+                f"{len(grid)} steps up to {grid[-1]} lack one: a forecast looks back over the "
+                f"steps before it without gaps; add the values to the raw file, hand them in "
+                f"(POST /observe), give data.series.fill a rule, or ask for an --origin before "
+                f"{missing[0]}, or long enough after it"
+            )
+    return (
+        f"column '{columns[0]}': no series has as many steps up to {grid[-1]} as a forecast looks "
+        f"back over, or all have gaps in them; there are {len(grid)} steps from {grid[0]} on: add "
+        f"earlier rows to the raw file, or ask for a later --origin"
+    )

@@ -9,6 +9,13 @@ Trouble = TypedDict("Trouble", {"with": str, "wrong": str})
 """Why the champion did not answer: ``with`` is ``bundle`` or ``data``, ``wrong`` what is wrong."""
 
 
+NOTHING_SERVED = (
+    "no version was serving yet when monitoring ran; one that was promoted since is looked at from "
+    "the next run on (kedro run --pipelines monitoring)"
+)
+"""Why a first run, whose release comes beside its monitoring, says nothing of production."""
+
+
 class ScoredPeriod(TypedDict):
     """What was answered: by which version, since when its rows count, how many rows now."""
 
