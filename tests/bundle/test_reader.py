@@ -967,9 +967,11 @@ def test_a_writer_that_is_killed_leaves_a_whole_bundle_or_none(contents_of, tmp_
 
 
 def shape(folder: Path) -> dict[str, bool]:
-    """Whether each file has content; a folder whose name starts with a dot has a random one."""
+    """Whether each file has content; names that start with a dot are random."""
     return {
-        re.sub(r"\.b\.\w+", ".b", str(path.relative_to(folder))): path.stat().st_size > 0
+        re.sub(r"(^|/)(\.[\w.]+)\.\w+(?=/)", r"\1\2", path.relative_to(folder).as_posix()): (
+            path.stat().st_size > 0
+        )
         for path in folder.rglob("*")
         if path.is_file()
     }

@@ -223,7 +223,9 @@ class Forecasts:
         lacked = int(steps.without_rows()[series])
         if lacked <= limit or steps.position(row.moment)[0] <= rows.max(initial=-1):
             return None
-        last = steps.text(steps.moment(int(rows[-1]))) if len(rows) else None
+        last = f"before {steps.text(steps.moment(0))}"  # and was forgotten
+        if len(rows):
+            last = f"of {steps.text(steps.moment(int(rows[-1])))}"
         reason = series_has_ended(row.series, last, lacked, limit)
         return RequestError(reason, row=row.row, kind="conflict")
 
@@ -605,20 +607,20 @@ class _Look:
     looks: npt.NDArray[np.int64]
 
 
-def series_has_ended(name: str | None, last: str | None, lacked: int, limit: int) -> str:
+def series_has_ended(name: str | None, last: str, lacked: int, limit: int) -> str:
     """Why a question about a series that has ended is refused.
 
     Args:
         name: name of the series.
-        last: time of its last row, where it is known.
+        last: when its last row was, such as ``of 2020-05-01``.
         lacked: later steps at which others have rows.
         limit: how many of them it may lack.
     """
-    since = "no row is known" if last is None else f"its last row is of {last}"
     return (
-        f"series {_short(name)} has ended: {since}, and of {lacked} later steps at which others "
-        f"have rows it has none, {limit} are the most (data.series.ends_after). Where it goes on, "
-        f"hand in what was measured of it since (POST /observe)"
+        f"series {_short(name)} has ended: its last row is {last}, and of {lacked} later "
+        f"steps at which others have rows it has none, {limit} are the most "
+        f"(data.series.ends_after). Where it goes on, hand in what was measured of it since "
+        f"(POST /observe)"
     )
 
 

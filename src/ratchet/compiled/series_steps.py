@@ -259,8 +259,11 @@ class Steps:
                     dirty = min(dirty, at)
         else:
             last = max(self.position(row.moment)[0] for row in rows)
-            first, dirty = self.first, self._reach_out_to(last + 1)
-            dirty = dirty if self.first == first else 0
+            first, end = self.first, self.first + len(self)
+            dirty = self._reach_out_to(last + 1)
+            if self.first != first:
+                dirty = 0
+                self._count_skipped(rows, end)
         for row in rows:
             at, _ = self.position(row.moment)
             if at < 0:
@@ -328,6 +331,22 @@ class Steps:
         self.raw = {c: _blank(panel[:1]) for c, panel in self.raw.items()}
         self.laid = {c: _blank(panel[:1]) for c, panel in self.laid.items()}
         self.shown = np.full_like(self.shown[:, :1], np.nan)
+
+    def _count_skipped(self, rows: Sequence[SeriesRow], first: int) -> None:
+        """Count, for ``without_rows``, the steps with rows from one on that were forgotten at once.
+
+        Args:
+            rows: rows that are taken.
+            first: number on the grid of the first step that is new.
+        """
+        series_of: dict[int, list[int]] = {}
+        for row in rows:
+            number = self.first + self.position(row.moment)[0]
+            if first <= number < self.first:
+                series_of.setdefault(number, []).append(self.series(row.series))
+        for number in sorted(series_of):
+            self.lacked = self.lacked + 1
+            self.lacked[series_of[number]] = 0
 
     def _open(self, at: int, count: int) -> None:
         """Make room for steps without rows."""

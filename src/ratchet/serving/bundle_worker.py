@@ -361,7 +361,7 @@ class BundleAnswerer:
         limits, usual = self._limits
         if lacked > (limit := int(limits.get(str(name), usual))):
             last = str(context.loc[of_series, data.time].max()).removesuffix(" 00:00:00")
-            reason = series_has_ended(name, last, lacked, limit)
+            reason = series_has_ended(name, f"of {last}", lacked, limit)
             raise RequestError(reason, row=row, kind="conflict")
 
     def _missing_past(self, values: Values) -> str:
