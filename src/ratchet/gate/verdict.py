@@ -163,14 +163,10 @@ def _decide(conditions: tuple[Condition, ...], may_skip: set[str]) -> Decision:
     return "PROMOTE" if all(one.passed is True for one in needed) else "HOLD"
 
 
-_NOT_COMPARABLE = (AttributeError, LookupError, TypeError, ValueError)
-"""What evidence raises that lacks a champion, or rows that can be compared."""
-
-
 def _smallest_gain(case: GateCase) -> float | None:
     try:
         smallest = smallest_gain(case.gain, case.release.min_gain)
-    except _NOT_COMPARABLE:  # the conditions say what is missing
+    except Exception:  # no champion, or no rows that can be compared: the conditions say which
         return None
     return smallest if smallest is not None and math.isfinite(smallest) else None
 
@@ -178,7 +174,7 @@ def _smallest_gain(case: GateCase) -> float | None:
 def _power(case: GateCase) -> dict[str, object]:
     try:
         return power_numbers(case)
-    except _NOT_COMPARABLE:  # the conditions say what is missing
+    except Exception:  # no rows that can be compared: the conditions say which
         return {}
 
 
