@@ -310,10 +310,8 @@ def refit_promoted(
         for candidate in _candidates(use_case, datasets, first=True)
         if dict(candidate.candidates) == judged["candidates"]
     )
-    again = refit_on_all(chosen, pd.concat([train, validation, test]))
-    scored = registry.open_bundle(name, judged["version"])  # by rows that are learned from now
-    contents = replace(again.contents, metrics=scored.metrics, test_rows=scored.test_rows)
-    again = replace(again, contents=contents)
+    rows = pd.concat([train, validation, test])
+    again = refit_on_all(chosen, rows, registry.open_bundle(name, judged["version"]))
     tags = {REFIT_OF: judged["digest"]}
     version, bundle = _register(registry, run, name, as_of, again, refit="all", tags=tags)
     refitted = {"version": version, "bundle": bundle.folder.name, "digest": bundle.digest}

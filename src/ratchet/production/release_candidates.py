@@ -78,19 +78,24 @@ def _release_candidate(
     )
 
 
-def refit_on_all(candidate: ReleaseCandidate, rows: Any) -> ReleaseCandidate:
+def refit_on_all(candidate: ReleaseCandidate, rows: Any, judged: Any) -> ReleaseCandidate:
     """A candidate whose models are fitted once more, with their scores and calibration as before.
 
     Args:
         candidate: what the gate has seen.
         rows: all rows whose truth is known: train, validation and test.
+        judged: the ``Bundle`` that the gate has seen: test rows that are learned from now tell
+            nothing of the new models, so that its scores on them stay.
     """
     targets = candidate.contents.use_case.targets
     models = {
         target: refit(model, rows, targets[target])
         for target, model in candidate.contents.models.items()
     }
-    return replace(candidate, contents=replace(candidate.contents, models=models))
+    contents = replace(
+        candidate.contents, models=models, metrics=judged.metrics, test_rows=judged.test_rows
+    )
+    return replace(candidate, contents=contents)
 
 
 def folder_name() -> str:

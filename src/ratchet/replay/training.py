@@ -161,10 +161,11 @@ def _bundle(
     for role, candidate in zip(ROLES, candidates, strict=False):
         about: dict[str, object] = {"use_case": spec.name, "as_of": day}
         about["candidates"] = dict(candidate.candidates)
-        latency[role] = write_bundle(folder / role, candidate.contents, about).latency_ms(_ANSWERS)
+        bundle = write_bundle(folder / role, candidate.contents, about)
+        latency[role] = bundle.latency_ms(_ANSWERS)
         if use_case.release.refit == "all":
             rows = pd.concat([of("train"), of("validation"), of("test")])
-            again = refit_on_all(candidate, rows).contents
+            again = refit_on_all(candidate, rows, bundle).contents
             about |= {"refit": "all", "last_row": last_row_time(again, ["test"])}
             write_bundle(folder / f"{role}_{REFITTED}", again, about)
     return latency
