@@ -418,6 +418,51 @@ def test_a_question_about_a_series_that_has_ended_is_refused(bundles, compiled):
         assert one.answer(asked)[0].series == "c"
 
 
+@pytest.mark.parametrize("kind", ["shops", "paths of shops"])
+def test_a_step_of_which_only_some_series_are_measured_yet_makes_none_absent(
+    bundles, compiled, kind
+):
+    """Each shop hands in its own sales: until then the others are unknown."""
+    answerers = [compiled(kind), BundleAnswerer(open_bundle(bundles(kind).folder))]
+    names, path = ["a", "b", "c"], kind != "shops"
+    whole = [
+        {"day": f"2020-05-{day}", "shop": shop, "load": 5.0}
+        for day in range(20, 28)
+        for shop in names
+    ]
+    asked = [{"day": "2020-05-29", "shop": "b"}]
+    said = []
+    for one in answerers:
+        one.observe(whole)
+        one.observe([{"day": "2020-05-28", "shop": "a", "load": 7.0}])
+        if path:
+            assert one.answer(asked)[0].step == 2  # from the day before, which is known
+            assert one.answer([{**asked[0], "shop": "a"}])[0].step == 1
+        else:
+            with pytest.raises(
+                RequestError, match=r"missing: load of 2020-05-28|no answer: .* load"
+            ):
+                one.answer(asked)
+        one.observe([{"day": "2020-05-28", "shop": shop, "load": 7.0} for shop in ("b", "c")])
+        said.append(one.answer(asked)[0].predictions["demand"].value)
+    assert said[0] == pytest.approx(said[1], rel=1e-6)
+
+
+def test_a_later_step_makes_an_earlier_one_complete(compiled):
+    answerer = compiled("shops")
+    names = ["a", "b", "c"]
+    days_on = [f"2020-05-{day}" for day in range(20, 28)]
+    answerer.observe([{"day": day, "shop": s, "load": 5.0} for day in days_on for s in names])
+
+    answerer.observe([{"day": "2020-05-28", "shop": "a", "load": 7.0}])
+    place = answerer.steps.series("b")
+    before = answerer.steps.laid["load"][-1, place]
+    answerer.observe([{"day": "2020-05-29", "shop": s, "load": 7.0} for s in names])
+
+    assert np.isnan(before)
+    assert answerer.steps.laid["load"][-2:, place].tolist() == [0.0, 7.0]
+
+
 def test_steps_without_a_row_are_counted_over_what_was_forgotten(compiled):
     answerer = compiled("shops")
     retained = answerer.steps.spec.steps

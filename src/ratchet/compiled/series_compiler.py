@@ -374,6 +374,7 @@ def _steps_spec(
         several=data.series.id is not None,
         steps=max(steps, _count(context[data.time], grid)),
         time=data.time,
+        season=data.series.season,
     )
 
 

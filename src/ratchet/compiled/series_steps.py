@@ -124,6 +124,7 @@ class StepsSpec:
         several: whether there are several series.
         steps: how many steps have to be retained, at least.
         time: column of the time.
+        season: steps of a season.
     """
 
     grid: Grid
@@ -140,6 +141,7 @@ class StepsSpec:
     several: bool
     steps: int
     time: str
+    season: int
 
 
 class Steps:
@@ -183,6 +185,7 @@ class Steps:
         self.shown = np.full((len(spec.shown), *self.given.shape), np.nan)
         # What is known from before the first step.
         self.begun = np.full(width, spec.begins_first)
+        self.delivered = int(self.times[-1])  # up to here all rows of all series are there
         self.lacked = np.zeros(width, dtype=np.int64)  # steps since the last row, among these
         self.held = {c: self.raw[c][:1].copy() for c in spec.absent}
         for c, values_before in self.held.items():
@@ -249,6 +252,8 @@ class Steps:
         if new:
             self._add_series([*new])
         dirty = len(self)
+        partial = self._partial(0)
+        partial_moment = None if partial is None else int(self.times[partial])
         if self.spec.grid.is_open:
             for moment in sorted({row.moment for row in rows}):
                 at, exists = self.position(moment)
@@ -264,15 +269,9 @@ class Steps:
             if self.first != first:
                 dirty = 0
                 self._count_skipped(rows, end)
-        for row in rows:
-            at, _ = self.position(row.moment)
-            if at < 0:
-                continue
-            series = self.series(row.series)
-            self.given[at, series] = True
-            for column in self.raw.keys() & row.values.keys():
-                self.raw[column][at, series] = row.values[column]
-            dirty = min(dirty, at)
+        dirty = min(dirty, self._write(rows))
+        if partial_moment is not None:  # a later row may have made it complete
+            dirty = min(dirty, max(self.position(partial_moment)[0], 0))
         if dirty < len(self):
             self.refresh(dirty)
         if len(self) > 2 * self.spec.steps:
@@ -331,6 +330,20 @@ class Steps:
         self.raw = {c: _blank(panel[:1]) for c, panel in self.raw.items()}
         self.laid = {c: _blank(panel[:1]) for c, panel in self.laid.items()}
         self.shown = np.full_like(self.shown[:, :1], np.nan)
+
+    def _write(self, rows: Sequence[SeriesRow]) -> int:
+        """Write down rows of steps that are there; gives the first one, or how many there are."""
+        first = len(self)
+        for row in rows:
+            at, _ = self.position(row.moment)
+            if at < 0:
+                continue
+            series = self.series(row.series)
+            self.given[at, series] = True
+            for column in self.raw.keys() & row.values.keys():
+                self.raw[column][at, series] = row.values[column]
+            first = min(first, at)
+        return first
 
     def _count_skipped(self, rows: Sequence[SeriesRow], first: int) -> None:
         """Count, for ``without_rows``, the steps with rows from one on that were forgotten at once.
@@ -408,6 +421,16 @@ class Steps:
         blank = ~np.logical_and.reduce([is_known(rows[name]) for name in self.spec.required])
         return {column: np.where(blank, _blank(panel), panel) for column, panel in rows.items()}
 
+    def _partial(self, first: int) -> int | None:
+        """The latest step, from one on, if it was handed in for some of the series only so far."""
+        if not self.spec.absent or not self.spec.several or self.spec.target not in self.raw:
+            return None
+        measured = self.given & is_known(self.raw[self.spec.target])
+        last = int(np.flatnonzero(measured.any(axis=1)).max(initial=-1))
+        if last < first or self.times[last] <= self.delivered:
+            return None
+        return last if is_partial(measured.sum(axis=1)[: last + 1], self.spec.season) else None
+
     def _filled(self, first: int) -> dict[str, Panel]:
         """Rows from a step on, with what series hold where only others have a row."""
         rows, spec = self._measured(first), self.spec
@@ -417,6 +440,8 @@ class Steps:
         begun = np.logical_or.accumulate(has_value, axis=0) | self.begun
         begun |= self.given[:first].any(axis=0)
         open_ = begun & ~has_value & has_value.any(axis=1, keepdims=True)
+        if (partial := self._partial(first)) is not None:
+            open_[partial - first] = False
         for column, held in spec.absent.items():
             panel = rows[column]
             exists = open_ & is_known(panel).any(axis=1, keepdims=True)
@@ -426,6 +451,20 @@ class Steps:
             else:
                 rows[column] = np.where(exists, held, panel)
         return rows
+
+
+def is_partial(counts: npt.NDArray[np.int64], season: int) -> bool:
+    """Whether the latest step seems to be handed in for some of the series only so far.
+
+    Args:
+        counts: how many series were measured at each step up to the latest.
+        season: steps of a season.
+
+    Returns:
+        Whether it has fewer than any step with measurements of the season before it.
+    """
+    before = counts[:-1][counts[:-1] > 0][-season:]
+    return bool(len(before)) and bool(counts[-1] < before.min())
 
 
 def is_known(values: Values) -> npt.NDArray[np.bool_]:

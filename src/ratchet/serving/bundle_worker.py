@@ -262,6 +262,8 @@ class BundleAnswerer:
         self._contract = contract_of(use_case)
         self._hashed = {name: column.type for name, column in hashed.items()}
         self._grid = _open_grid(bundle)
+        self._known: Any = bundle.context if use_case.data.series is not None else None
+        self._delivered = None if self._known is None else self._known[use_case.data.time].max()
 
     @cached_property
     def retention(self) -> Retention | None:
@@ -302,9 +304,33 @@ class BundleAnswerer:
         names = [retention.time, *retention.series]
         measured = pd.DataFrame([dict(row) for row in rows]).drop_duplicates(names, keep="last")
         typed = typed_partial_rows(measured, data).set_index(names)
-        earlier = self._bundle.context
+        earlier = self._known
         together = typed.combine_first(earlier.set_index(names)).reset_index()[list(earlier)]
-        self._bundle.__dict__["context"] = self._needed(together, retention)
+        self._known = self._needed(together, retention)
+        self._bundle.__dict__["context"] = self._with_unknown(self._known)
+
+    def _with_unknown(self, rows: Any) -> Any:
+        """Rows with empty ones of the series that the latest step may still lack.
+
+        Without any row they would count as absent, see ``series_steps.is_partial``.
+        """
+        import pandas as pd
+
+        from ratchet.compiled.series_steps import is_partial
+
+        data = self._bundle.use_case.data
+        ((_, target),) = self._bundle.use_case.targets.items()
+        if not data.series.absent or data.series.id is None or target.column not in rows:
+            return rows
+        measured = rows[rows[target.column].notna()]
+        counts = measured[data.time].value_counts().sort_index()
+        last = counts.index.max()
+        if last <= self._delivered or not is_partial(counts.to_numpy(), data.series.season):
+            return rows
+        given = rows.loc[rows[data.time] == last, data.series.id]
+        names = [data.series.id, *(n for n in data.series.columns if n != data.series.id)]
+        others = rows.loc[~rows[data.series.id].isin(given), names].drop_duplicates()
+        return pd.concat([rows, others.assign(**{data.time: last})], ignore_index=True)
 
     def _needed(self, rows: Any, retention: Retention) -> Any:
         """Rows of the retention, and the last one of every series before: it had begun by then."""
