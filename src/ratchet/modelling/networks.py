@@ -26,7 +26,6 @@ from ratchet.modelling.calibrate_and_refit import (
     calibrate,
     predict_held_out,
     refit_network,
-    select_inputs,
 )
 from ratchet.modelling.rolling_origins import fits
 from ratchet.modelling.target_scaling import features_and_scaled_target
