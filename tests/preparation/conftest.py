@@ -73,6 +73,8 @@ def slice_of(
     def read(name: str) -> Slice:
         if name == "stock":  # with products that are not sold on every day
             parameters[name]["data"]["prepare"]["arguments"]["at_least"] = 112
+            # A row for each day: rows of paths are those of test_paths.py.
+            parameters[name]["features"]["windows"]["horizon"] = 1
         use_case = UseCase.model_validate(parameters[name])
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(project)
