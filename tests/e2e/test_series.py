@@ -222,7 +222,9 @@ def test_the_other_series_come_to_a_report(
         parts = squares.groupby(test["series"].astype(str)).sum() / squares.sum()
         said = f"{parts.idxmax()} alone holds {share(parts.max())} of the variance"
         assert (said in report) is bool(parts.max() > 0.5)
-        assert f"By the forecast for {test['time'].max():%Y-%m-%d}, made 1 day before" in report
+        assert set(test["step"]) == {1, 2, 3}
+        assert "made 1 day before" in report
+        assert "The forecasts of the 3 days until the next order arrives are added up" in report
 
 
 TIDES = """
