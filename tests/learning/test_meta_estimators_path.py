@@ -23,6 +23,10 @@ def path(n: int = 2_000, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
     return X, 2 * X["season"].to_numpy() + X["last"].to_numpy() * np.exp(-step / 2)
 
 
+def test_it_knows_the_column_of_the_step_by_its_name():
+    assert PathRegressor(model=Ridge()).column == STEP
+
+
 @parametrize_with_checks([PathRegressor(model=Ridge())])
 def test_manners(estimator, check):
     check(estimator)

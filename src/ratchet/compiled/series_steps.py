@@ -286,6 +286,8 @@ class Steps:
 
     def _lacking(self, count: int) -> npt.NDArray[np.int64]:
         """``without_rows`` at the end of the first steps that are retained."""
+        if not count:
+            return self.lacked
         has_target = np.flatnonzero(is_known(self.laid[self.spec.target]).any(axis=1))
         given = self.given[:count]
         counts = given.any(axis=1) & (np.arange(count) <= has_target.max(initial=-1))
@@ -293,7 +295,7 @@ class Steps:
         after = np.append(later, 0)[1:]
         last = count - 1 - given[::-1].argmax(axis=0)
         since = later.max(initial=0) + self.lacked
-        return np.where(given.any(axis=0), after[last], since) if count else since
+        return np.where(given.any(axis=0), after[last], since)
 
     def _add_series(self, names: Sequence[str]) -> None:
         """More series, which so far have no row; at once, for every panel is copied."""

@@ -367,7 +367,7 @@ class Evaluation(Params):
         delay: time from the time of a row to when its truth is known, such as ``30D``; of rows that
             are no steps of a series, whose horizon says it. Rows whose truth was not known yet when
             the first row of a later part or window came are not learned from for it; between two
-            parts they are in neither.
+            parts they are in neither. Folds of searches do not reckon with it.
     """
 
     windows: Annotated[int, Field(ge=1)] = 1

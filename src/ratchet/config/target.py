@@ -135,7 +135,8 @@ class Target(Params):
         stack_param_grid: grid of the linear model that combines them.
         weighted_ensemble: how many candidates may have a weight in the ``weighted_ensemble``, the
             weighted mean that predicts the rows of folds and validation best; 0 for none. All may
-            but the naive ones; where these are fewer than two, there is none.
+            but the naive ones; where these are fewer than two, there is none. Networks, which
+            predict no rows of folds, have weights only beside another candidate.
         baseline: the candidate that every other one has to beat.
         confidence: share of the rows that an interval is to cover.
         objectives: metric -> business objective.

@@ -40,12 +40,13 @@ def select_ensemble(
 
     Caruana, Niculescu-Mizil, Crew, Ksikes (2004), "Ensemble selection from libraries of models",
     ICML: beginning with nothing, every round adds, with replacement, the candidate with which the
-    mean has the lowest loss. The first round takes the best single one, so that the best round is
-    never worse than that on these rows. The order of the candidates does not matter: among equals
-    the first by name is taken.
+    mean has the lowest loss. The first round takes the best single one that predicts all rows, so
+    that the best round is never worse than that on these rows. The order of the candidates does not
+    matter: among equals the first by name is taken.
 
     A candidate may lack predictions for some of the rows, as a network does for the folds of other
     searches: it has a say in the other rows alone, and there is no round in which a row has none.
+    So it has a weight only beside one that predicts all rows.
 
     Args:
         predictions: candidate -> predictions, all of one shape (n,) or (n, classes); NaN where it

@@ -384,8 +384,9 @@ class ResidualRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         change_from: name of a column in terms of the target, such as its last value. The estimator
             then also sees by how much the base's prediction differs from it, in the column
             ``base_change``: trees, which split on one column at a time, hardly find a difference of
-            columns by themselves. It learns from out-of-fold predictions of the base, as those for
-            rows that the base was fitted on are too near to the truth. ``None`` for no such column.
+            columns by themselves. When it is fitted, that column comes from out-of-fold predictions
+            of the base, as those for rows that the base was fitted on are too near to the truth;
+            its target is the residuals of the fitted base. ``None`` for no such column.
 
     Attributes:
         base_: the fitted base.

@@ -220,7 +220,7 @@ def fold_predictions(
         numbers = np.repeat(np.arange(len(cut)), [len(held_out) for _, held_out in cut])
         fold = pd.Series(numbers, y.index[rows])
         with FoldFits(X, y, cut, scorer, **options) as fold_fits:
-            for name, model in group.items():
+            for name, model in group.items() if fold_fits.keeps_predictions else ():
                 values = out_of_fold_predictions(model, y, cut, fold_fits)
                 if values is not None:
                     predicted[name] = values[rows].reshape(len(rows), -1)

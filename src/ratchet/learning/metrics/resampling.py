@@ -213,15 +213,17 @@ class Autocorrelation:
         """Correlation of values so many steps apart, shape of ``lags``, which are 0 or more."""
         if not self.season:
             return np.asarray(self.step**lags, dtype=np.float64)
-        # The convolution of the two, as the autocovariances of filters in a row are.
-        furthest = math.ceil(math.log(1e-9) / math.log(self.season))
-        seasons = np.arange(-furthest, int(lags.max()) // self.period + furthest + 1)
-        kept = self.season ** np.abs(seasons)
-        alike = np.zeros(len(lags))
-        for number, share in zip(seasons, kept, strict=True):
-            alike += share * self.step ** np.abs(lags - number * self.period)
-        around = self.step ** np.abs(seasons * self.period)
-        return np.asarray(alike / (kept @ around), dtype=np.float64)
+        from scipy.signal import lfilter
+
+        # The convolution of the two, as the autocovariances of filters in a row are: those of the
+        # season stand at its multiples, and a filter in both directions adds those of the step.
+        reach = math.ceil(math.log(1e-9) / math.log(self.step)) if self.step else 0
+        places = np.arange(-reach, int(lags.max()) + reach + 1)
+        seasons = np.where(places % self.period, 0.0, self.season ** (np.abs(places) / self.period))
+        weights = [1.0, -self.step]
+        ahead, back = (lfilter([1.0], weights, values) for values in (seasons, seasons[::-1]))
+        alike = ahead + back[::-1] - seasons
+        return np.asarray(alike[reach + lags] / alike[reach], dtype=np.float64)
 
     def independent_values(self, n: float) -> float:
         """How many independent values have a mean as uncertain as ``n`` of these; at least 1."""

@@ -164,6 +164,10 @@ class RecurrentRegressor(RegressorMixin, BaseEstimator):
             y: targets, shape (n,), or (n, horizon) for a horizon above 1.
             learning_rates: of Adam, whose moments start from 0, one per epoch.
 
+        Returns:
+            The copy. Its ``history_`` and ``best_epoch_`` are those of the further epochs: to train
+            from the start again, take the rates of this network.
+
         Raises:
             ValueError: as ``fit_epochs``.
         """

@@ -137,6 +137,9 @@ class FoldFits:
         cache: a ``joblib.Memory`` that keeps results; ``None`` for none.
         engine: ``local`` or ``dask``.
         n_jobs: local processes; -1 for one per core.
+
+    Attributes:
+        keeps_predictions: whether results have predictions: no fold has more than ``MOST_ROWS``.
     """
 
     def __init__(
@@ -156,7 +159,7 @@ class FoldFits:
         if cache is not None and cache.store_backend is not None:
             self._cached = cache.cache(_fold_fit, ignore=["result"])
             self._rows = joblib.hash([X, y, folds, scorer])
-        self._divides = all(len(held_out) <= MOST_ROWS for _, held_out in folds)
+        self.keeps_predictions = all(len(held_out) <= MOST_ROWS for _, held_out in folds)
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
@@ -196,7 +199,11 @@ class FoldFits:
 
     def _parts(self, estimator: BaseEstimator) -> list[BaseEstimator]:
         """What has to be fitted for an estimator: itself, or the parts of a mean."""
-        if type(estimator) is VotingRegressor and estimator.weights is None and self._divides:
+        if (
+            type(estimator) is VotingRegressor
+            and estimator.weights is None
+            and self.keeps_predictions
+        ):
             parts = [part for _, part in estimator.estimators]
             if "drop" not in parts:
                 return parts
