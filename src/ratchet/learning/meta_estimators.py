@@ -465,9 +465,9 @@ class PathRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
     """A linear model whose weights may be other ones near the origin of a path.
 
     The next step is nearly the last value, moved by what else is known of the last hours; far ones
-    are a matter of the season. One linear model of all steps finds the latter. What it leaves is
-    learned by the same columns times ``exp(-step / decay)``, of some decays, so that steps borrow
-    from each other and far ones stay as they are. Without a column of the step it is the linear
+    are a matter of the season. One linear model of all steps finds the latter. Its residuals
+    are learned by the same columns times ``exp(-step / decay)``, of some decays, so that steps
+    borrow from each other and far ones stay as they are. Without a column of the step it is the linear
     model alone.
 
     Args:
@@ -496,7 +496,7 @@ class PathRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         self.penalty = penalty
 
     def fit(self, X: Any, y: npt.ArrayLike) -> Self:
-        """Fit the linear model, and the weights near the origin on what it leaves.
+        """Fit the linear model, and the weights near the origin on its residuals.
 
         Args:
             X: rows, shape (n, columns).
