@@ -467,8 +467,8 @@ class PathRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
     The next step is nearly the last value, moved by what else is known of the last hours; far ones
     are a matter of the season. One linear model of all steps finds the latter. Its residuals
     are learned by the same columns times ``exp(-step / decay)``, of some decays, so that steps
-    borrow from each other and far ones stay as they are. Without a column of the step it is the linear
-    model alone.
+    borrow from each other and far ones stay as they are. Without a column of the step it is the
+    linear model alone.
 
     Args:
         model: the linear regressor; it sees columns that are imputed and standardised.
