@@ -303,7 +303,7 @@ class Bundle:
         Returns:
             For every target a frame indexed by row key: ``prediction``, and ``low`` and ``high`` of
             a number or ``probability_<class>`` of classes; of series also ``series``, ``time``,
-            ``scale`` and ``rms``.
+            ``scale`` and ``rms``, and of paths ``step``.
 
         Raises:
             BundleError: columns are missing, a model cannot take the values in them, or fails.
@@ -312,7 +312,11 @@ class Bundle:
         if missing := [name for name in expected if name not in features]:
             raise BundleError(f"{self.folder}: features lack the columns {missing}")
         if features.empty:
-            return {name: empty_answers(target) for name, target in self.use_case.targets.items()}
+            is_path = self.use_case.features.path is not None
+            return {
+                name: empty_answers(target, is_path=is_path)
+                for name, target in self.use_case.targets.items()
+            }
         rows = align_features(features, expected)
         try:
             encoded = self.encoder.transform(rows)
@@ -487,8 +491,8 @@ def tidy_answers(model: Any, inputs: pd.DataFrame, target: Target) -> pd.DataFra
     return class_rows(probabilities, classes, inputs.index)
 
 
-def empty_answers(target: Target) -> pd.DataFrame:
-    """Answers of no rows."""
+def empty_answers(target: Target, *, is_path: bool) -> pd.DataFrame:
+    """Answers of no rows, with the columns that answers have, see ``Bundle.predict``."""
     ends = [f"probability_{name}" for name in sorted(target.classes or [])] or ["low", "high"]
-    series = list(SERIES_COLUMNS) if target.is_series else []
+    series = [*SERIES_COLUMNS, *(["step"] if is_path else [])] if target.is_series else []
     return pd.DataFrame(columns=["prediction", *ends, *series])
