@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -307,12 +307,14 @@ class BundleAnswerer:
         earlier = self._known
         together = typed.combine_first(earlier.set_index(names)).reset_index()[list(earlier)]
         self._known = self._needed(together, retention)
+        self.__dict__.pop("_ends", None)
         self._bundle.__dict__["context"] = self._with_unknown(self._known)
 
     def _with_unknown(self, rows: Any) -> Any:
         """Rows with empty ones of the series that the latest step may still lack.
 
-        Without any row they would count as absent, see ``series_steps.is_partial``.
+        Without any row they would count as absent, see ``series_steps.is_partial``. A series that
+        has ended gets none, for it would count as one that goes on.
         """
         import pandas as pd
 
@@ -330,6 +332,8 @@ class BundleAnswerer:
         given = rows.loc[rows[data.time] == last, data.series.id]
         names = [data.series.id, *(n for n in data.series.columns if n != data.series.id)]
         others = rows.loc[~rows[data.series.id].isin(given), names].drop_duplicates()
+        goes_on = [self._ends.lacked[n] <= self._limit(n) for n in others[names[0]].astype(str)]
+        others = others[goes_on]
         return pd.concat([rows, others.assign(**{data.time: last})], ignore_index=True)
 
     def _needed(self, rows: Any, retention: Retention) -> Any:
@@ -364,30 +368,33 @@ class BundleAnswerer:
 
         return steps_until_ended(self._bundle.rows, self._bundle.use_case.data)
 
+    def _limit(self, series: str) -> int:
+        """Steps without a row after which a series has ended."""
+        limits, usual = self._limits
+        return int(limits.get(series, usual))
+
+    @cached_property
+    def _ends(self) -> _SeriesEnds:
+        """Of the rows that are known; ``observe`` drops it."""
+        data, ((_, target),) = self._bundle.use_case.data, self._bundle.use_case.targets.items()
+        return _series_ends(self._known, data, target.column)
+
     def _check_ended(self, values: Values, row: int) -> None:
         """Make sure that a series goes on: it would be answered as if it had sold nothing since."""
-        use_case, context = self._bundle.use_case, self._bundle.context
-        data = use_case.data
-        if data.series is None or data.series.id is None or context is None:
+        data = self._bundle.use_case.data
+        if data.series is None or data.series.id is None or self._known is None:
             return
         from ratchet.compiled.forecast_inputs import series_has_ended
-        from ratchet.compiled.history import microseconds
 
-        name = series_name(values, data.series.columns)
-        ((_, target),) = use_case.targets.items()
-        of_series = (context[data.series.id].astype(str) == name).to_numpy()
-        times = microseconds(context[data.time])
-        end = times[of_series].max(initial=-1)
-        if not of_series.any() or as_microseconds(values[data.time]) <= end:
+        name = str(series_name(values, data.series.columns))
+        last = self._ends.last.get(name)
+        if last is None or as_microseconds(values[data.time]) <= last:
             return
-        known = times
-        if target.column in context:
-            known = times[context[target.column].notna().to_numpy()]
-        lacked = len(np.unique(times[(times > end) & (times <= known.max(initial=end))]))
-        limits, usual = self._limits
-        if lacked > (limit := int(limits.get(str(name), usual))):
-            last = str(context.loc[of_series, data.time].max()).removesuffix(" 00:00:00")
-            reason = series_has_ended(name, f"of {last}", lacked, limit)
+        lacked, limit = self._ends.lacked[name], self._limit(name)
+        if lacked > limit:
+            own = (self._known[data.series.id].astype(str) == name).to_numpy()
+            time = str(self._known.loc[own, data.time].max()).removesuffix(" 00:00:00")
+            reason = series_has_ended(name, f"of {time}", lacked, limit)
             raise RequestError(reason, row=row, kind="conflict")
 
     def _missing_past(self, values: Values) -> str:
@@ -468,6 +475,32 @@ class BundleAnswerer:
             not_given=self._contract.not_given(values),
             row_hash=row_hash(values, self._hashed) if self._hashed else None,
         )
+
+
+@dataclass(frozen=True)
+class _SeriesEnds:
+    """Where series that are known end.
+
+    Attributes:
+        last: series -> moment of its last row.
+        lacked: series -> steps since then at which others have a row, see ``Steps.without_rows``.
+    """
+
+    last: Mapping[str, int]
+    lacked: Mapping[str, int]
+
+
+def _series_ends(rows: Any, data: Any, target: str) -> _SeriesEnds:
+    import pandas as pd
+
+    from ratchet.compiled.history import microseconds
+
+    moments = microseconds(rows[data.time])
+    is_measured = rows[target].notna().to_numpy() if target in rows else np.full(len(rows), True)
+    steps = np.unique(moments[moments <= moments[is_measured].max(initial=-1)])
+    last = pd.Series(moments).groupby(rows[data.series.id].astype(str).to_numpy()).max()
+    lacked = len(steps) - np.searchsorted(steps, last.to_numpy(), side="right")
+    return _SeriesEnds(last.to_dict(), dict(zip(last.index, lacked.tolist(), strict=True)))
 
 
 def _open_grid(bundle: Any) -> Grid | None:
