@@ -218,10 +218,12 @@ class Forecasts:
         if not self.spec.several or not steps.is_known(row.series):
             return None
         series = steps.series(row.series)
-        rows = np.flatnonzero(steps.given[:, series])
         limit = int(self.limits[min(series, len(self.limits) - 1)])
         lacked = int(steps.without_rows()[series])
-        if lacked <= limit or steps.position(row.moment)[0] <= rows.max(initial=-1):
+        if lacked <= limit:
+            return None
+        rows = np.flatnonzero(steps.given[:, series])
+        if steps.position(row.moment)[0] <= rows.max(initial=-1):
             return None
         last = f"before {steps.text(steps.moment(0))}"  # and was forgotten
         if len(rows):

@@ -187,6 +187,7 @@ class Steps:
         self.begun = np.full(width, spec.begins_first)
         self.delivered = int(self.times[-1])  # up to here all rows of all series are there
         self.lacked = np.zeros(width, dtype=np.int64)  # steps since the last row, among these
+        self._without_rows: npt.NDArray[np.int64] | None = None  # as they are until rows are taken
         self.held = {c: self.raw[c][:1].copy() for c in spec.absent}
         for c, values_before in self.held.items():
             values_before[:] = None if c in spec.texts else np.nan
@@ -248,6 +249,7 @@ class Steps:
         """
         if not rows:
             return
+        self._without_rows = None
         new = dict.fromkeys(str(row.series) for row in rows if not self.is_known(row.series))
         if new:
             self._add_series([*new])
@@ -282,7 +284,9 @@ class Steps:
 
         Steps count at which another series has a row, up to the last one with a target.
         """
-        return self._lacking(len(self))
+        if self._without_rows is None:  # every row of every request asks for them
+            self._without_rows = self._lacking(len(self))
+        return self._without_rows
 
     def _lacking(self, count: int) -> npt.NDArray[np.int64]:
         """``without_rows`` at the end of the first steps that are retained."""
