@@ -34,6 +34,16 @@ def test_a_table_is_the_file_that_pandas_writes(tmp_path, rows):
     )
 
 
+def test_a_table_is_read_where_the_c_library_has_no_name(tmp_path, monkeypatch):
+    def refuse(name: None) -> None:  # as Windows does
+        raise TypeError
+
+    monkeypatch.setattr("ctypes.CDLL", refuse)
+    TableDataset(filepath=str(tmp_path / "rows.parquet")).save(table())
+
+    assert len(TableDataset(filepath=str(tmp_path / "rows.parquet")).load()) == len(table())
+
+
 def test_the_names_of_rows_are_not_hashed(tmp_path):
     rows = table()
     TableDataset(filepath=str(tmp_path / "rows.parquet")).save(rows)

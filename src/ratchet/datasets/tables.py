@@ -42,7 +42,11 @@ def _return_free_memory() -> None:
 
     Otherwise the peak of a run is that of its largest node and what the nodes before it left.
     """
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+    try:
+        library = ctypes.CDLL(None)
+    except TypeError:  # Windows takes no such name for the libraries of the process
+        return
+    if trim := getattr(library, "malloc_trim", None):
         trim(0)
 
 
