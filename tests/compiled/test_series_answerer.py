@@ -414,6 +414,9 @@ def test_a_question_about_a_series_that_has_ended_is_refused(bundles, compiled):
         with pytest.raises(RequestError, match=told) as caught:
             one.answer([{"day": "2020-06-09", "shop": "a"}, *asked])
         assert (caught.value.kind, caught.value.row) == ("conflict", 1)
+        one.observe([{"day": "2020-06-09", "shop": "a", "load": 3.0}])  # others may follow
+        with pytest.raises(RequestError, match=told):
+            one.answer(asked)
         one.observe([{"day": "2020-06-08", "shop": "c", "load": 4.0}])  # it goes on
         assert one.answer(asked)[0].series == "c"
 
@@ -947,7 +950,7 @@ def test_steps_to_come_need_no_rows_where_nothing_has_to_be_known_ahead(bundles,
 
     last = pd.Timestamp(rows["day"].max())
     assert result["series"].tolist() == ["a"] * 5 + ["b"] * 5
-    assert "1 series have ended and are not forecast: c (last row 2020-02-" in caplog.text
+    assert "1 series has ended and is not forecast: c (last row 2020-02-" in caplog.text
     assert result["time"].tolist() == [last + pd.Timedelta(days=n) for n in range(1, 6)] * 2
     assert set(result["origin"]) == {last}
 
@@ -1003,6 +1006,15 @@ def test_logged_answers_of_a_path_get_their_truth_whatever_its_origins_are_today
     pd.testing.assert_series_equal(truth[plain.index], plain, check_names=False)
 
 
+@pytest.mark.parametrize("kind", ["hours", "paths of hours"])
+def test_answers_of_no_rows_have_the_columns_of_others(bundles, kind):
+    features = scoring(bundles(kind), hours(360)).features
+
+    none, one = (bundles(kind).predict(rows)["demand"] for rows in (features[:0], features[:1]))
+
+    assert (list(none), len(none)) == (list(one), 0)
+
+
 def test_what_cannot_be_forecast_is_said(bundles):
     rows, bundle = hours(364), bundles("paths of hours")
     rows["load"] = rows["load"].where(rows.index < 360)
@@ -1023,3 +1035,5 @@ def test_what_cannot_be_forecast_is_said(bundles):
     with pytest.raises(UserError, match=told):
         forecast(bundle, hole, until=rows["at"][363])
     assert len(forecast(bundle, hole, origin=rows["at"][357])) == 5
+    with pytest.raises(UserError, match=r"there are 20 steps .* raw file$"):
+        forecast(bundle, hours(21).assign(load=hours(21)["load"].head(20)), until=rows["at"][20])

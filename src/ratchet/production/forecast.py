@@ -82,7 +82,10 @@ def forecast_path(
     features = features_of(rows, use_case, bundle.statistics, requested)
     _check_answered(rows[requested], features, use_case, ahead)
     if features.empty:
-        raise UserError(_without_past(rows[rows[data.time] <= last], use_case, grid[grid <= last]))
+        past = rows[rows[data.time] <= last]
+        raise UserError(
+            _without_past(past, use_case, grid[grid <= last], can_be_later=bool(last < given.max()))
+        )
     ((_, answers),) = bundle.predict(features).items()
     answers = answers.assign(step=features.get(SERIES_STEP, windows.last))
     place = pd.Index(utc(pd.Series(grid))).get_indexer(answers["time"])
@@ -152,10 +155,11 @@ def _warn_of_ended(last_rows: pd.DataFrame, data: Data) -> None:
         )
     ]
     more = f" and {len(last_rows) - _SHOWN} more" if len(last_rows) > _SHOWN else ""
+    verbs = ("has ended and is", "have ended and are")[len(last_rows) > 1]
     LOGGER.warning(
-        "%d series have ended and are not forecast: %s%s. Where one goes on, add its rows to the "
-        "raw file or hand them in (POST /observe), or raise data.series.ends_after",
-        *(len(last_rows), ", ".join(shown), more),
+        "%d series %s not forecast: %s%s. Where one goes on, add its rows to the raw file or hand "
+        "them in (POST /observe), or raise data.series.ends_after",
+        *(len(last_rows), verbs, ", ".join(shown), more),
     )
 
 
@@ -188,8 +192,17 @@ def _check_answered(
         )
 
 
-def _without_past(rows: pd.DataFrame, use_case: UseCase, grid: pd.DatetimeIndex) -> str:
-    """Why no series can be forecast from its known steps: the latest step that lacks a value."""
+def _without_past(
+    rows: pd.DataFrame, use_case: UseCase, grid: pd.DatetimeIndex, *, can_be_later: bool
+) -> str:
+    """Why no series can be forecast from its known steps: the latest step that lacks a value.
+
+    Args:
+        rows: rows up to the origin.
+        use_case: the parameters.
+        grid: steps up to the origin.
+        can_be_later: whether there are values after the origin, so that a later one can be taken.
+    """
     data, windows = use_case.data, use_case.features.windows
     assert windows is not None
     assert data.time is not None
@@ -202,10 +215,10 @@ def _without_past(rows: pd.DataFrame, use_case: UseCase, grid: pd.DatetimeIndex)
                 f"{len(grid)} steps up to {grid[-1]} lack one: a forecast looks back over the "
                 f"steps before it without gaps; add the values to the raw file, hand them in "
                 f"(POST /observe), give data.series.fill a rule, or ask for an --origin before "
-                f"{missing[0]}, or long enough after it"
+                f"{missing[0]}{', or long enough after it' if can_be_later else ''}"
             )
     return (
         f"column '{columns[0]}': no series has as many steps up to {grid[-1]} as a forecast looks "
         f"back over, or all have gaps in them; there are {len(grid)} steps from {grid[0]} on: add "
-        f"earlier rows to the raw file, or ask for a later --origin"
+        f"earlier rows to the raw file{', or ask for a later --origin' if can_be_later else ''}"
     )
