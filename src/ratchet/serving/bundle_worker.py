@@ -500,7 +500,10 @@ def _series_ends(rows: Any, data: Any, target: str) -> _SeriesEnds:
     steps = np.unique(moments[moments <= moments[is_measured].max(initial=-1)])
     last = pd.Series(moments).groupby(rows[data.series.id].astype(str).to_numpy()).max()
     lacked = len(steps) - np.searchsorted(steps, last.to_numpy(), side="right")
-    return _SeriesEnds(last.to_dict(), dict(zip(last.index, lacked.tolist(), strict=True)))
+    names = last.index.tolist()
+    return _SeriesEnds(
+        dict(zip(names, last.tolist(), strict=True)), dict(zip(names, lacked.tolist(), strict=True))
+    )
 
 
 def _open_grid(bundle: Any) -> Grid | None:
