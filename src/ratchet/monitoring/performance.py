@@ -23,7 +23,7 @@ _DRAWS = 200  # a window is one of many, and its ends are read to one digit
 RESAMPLING = Resampling(seed=0)
 """How rows are drawn for the intervals of scores, but for seed and horizon."""
 
-_PROMOTED = "_promoted"
+PROMOTED = "_promoted"
 """End of the columns of windows with scores of the test rows in the window's mix of steps."""
 
 _SPAN = ("start", "end", "complete")
@@ -193,13 +193,13 @@ def score_windows(
             }
         )
     head = ["start", "end", "complete", "answers", "rows", "note"]
-    more = [] if tested is None else [f"{name}{_PROMOTED}" for name in METRICS[target.task]]
+    more = [] if tested is None else [f"{name}{PROMOTED}" for name in METRICS[target.task]]
     return pd.DataFrame(table, columns=[*head, *_score_columns(target), *more])
 
 
 def _promoted(tested: pd.DataFrame, scored: pd.DataFrame, target: Target) -> dict[str, float]:
     steps = scored.get("step", pd.Series(dtype=float))
-    return {f"{name}{_PROMOTED}": v for name, v in score_in_mix(tested, steps, target).items()}
+    return {f"{name}{PROMOTED}": v for name, v in score_in_mix(tested, steps, target).items()}
 
 
 def promoted_scores(windows: pd.DataFrame, metric: str, promoted: float) -> npt.NDArray[np.float64]:
@@ -213,7 +213,7 @@ def promoted_scores(windows: pd.DataFrame, metric: str, promoted: float) -> npt.
     Returns:
         Shape (n,).
     """
-    scores = windows.get(f"{metric}{_PROMOTED}")
+    scores = windows.get(f"{metric}{PROMOTED}")
     if scores is None:
         return np.full(len(windows), promoted)
     return np.asarray(scores.astype(float).fillna(promoted), dtype=np.float64)

@@ -72,7 +72,7 @@ def status() -> Callable[..., UseCaseStatus]:
             **{"greater_is_better": False, "since": SINCE, "promoted": PROMOTED},
             "champion": Model("3", {"demand": "ridge"}),
             "previous": Model("2", {"demand": "mixture"}),
-            "fails_beyond": 0.525,
+            "rollback_above": 0.05,
             "predicted": Predicted(2016, 2000, dt.datetime(2026, 11, 15, 23, 30)),
             "watch": watch(*(window(w, 0.5 + 0.01 * (w % 3)) for w in range(6))),
             "decisions": [

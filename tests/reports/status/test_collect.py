@@ -150,7 +150,8 @@ def test_what_serves(served, log):
     assert status.challenger == Model("3", {"sales": "dummy"})
     assert status.since == PROMOTED + dt.timedelta(days=1)
     assert status.promoted == SCORE
-    assert status.fails_beyond == pytest.approx(0.525)
+    assert status.fails_beyond(SCORE["value"]) == pytest.approx(0.525)
+    assert status.to_json()["fails_beyond"] == pytest.approx(0.525)
     assert [entry.reason for entry in status.decisions] == ["reason 2", "reason 1"]
     assert not status.problems
 
@@ -225,7 +226,7 @@ def test_a_bundle_that_does_not_say_the_metric(served, log):
 
     assert status.metric == "mae"
     assert status.promoted is None
-    assert status.fails_beyond is None
+    assert status.to_json()["fails_beyond"] is None
 
 
 def test_an_alias_that_disagrees(served, log):

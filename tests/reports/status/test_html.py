@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from ratchet.reports.status.html import PRODUCTION, PROMOTION, production_chart, render
+from ratchet.reports.status.html import FAILS, PRODUCTION, PROMOTION, production_chart, render
 from ratchet.reports.vega_lite import vega_lite
 
 NOW = dt.datetime(2026, 11, 25, 16, 30, tzinfo=dt.UTC)
@@ -107,6 +107,25 @@ def test_windows_are_points_beside_the_interval_of_the_promotion(status):
     assert (windows["y"] - windows["low"]).iloc[0] == pytest.approx(0.04)
     assert {*promotion["low"], *promotion["high"]} == {0.46, 0.54}
     assert [*promotion["y"]] == [0.5, 0.5]
+
+
+def test_windows_of_paths_stand_beside_the_same_steps_at_the_promotion(
+    status, make_watch, make_window
+):
+    """Errors grow with the step: the score over all steps says nothing of the next one."""
+    steps = [make_window(0, 0.2, mase_promoted=0.2), make_window(1, 0.55, mase_promoted=0.5)]
+    paths = status(promoted={"value": 0.4, "low": 0.3, "high": 0.5}, watch=make_watch(*steps))
+
+    promotion, fails = drawn(paths, PROMOTION), drawn(paths, FAILS)
+
+    assert paths.worse_by == pytest.approx(0.1)
+    assert [*promotion["y"]] == [0.2, 0.2, 0.5, 0.5]
+    assert [*fails["y"]] == pytest.approx([0.21, 0.21, 0.525, 0.525])
+    assert [*promotion["x"]] == [*fails["x"]]
+    assert promotion["low"].isna().all()
+    page = text_of(render([paths], NOW))
+    assert re.search(r"336 rows: 10.0% worse than the 0.50* of the same steps at the", page)
+    assert "same steps at the promotion" not in text_of(render([status()], NOW))
 
 
 def test_a_single_window_without_interval(status, make_watch, make_window):

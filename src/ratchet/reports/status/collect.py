@@ -13,6 +13,7 @@ from ratchet.config import UseCase
 from ratchet.errors import UserError
 from ratchet.frames import DataFrame
 from ratchet.learning.metrics import greater_is_better
+from ratchet.monitoring.performance import PROMOTED
 from ratchet.monitoring.prediction_log import PredictionLog
 from ratchet.primary_metric import primary_metric
 from ratchet.registry.ledger_chain import Entry, State
@@ -55,7 +56,7 @@ class UseCaseStatus:
         previous: the rollback target.
         challenger: the newest version, while it waits for a decision or was held back.
         promoted: the metric at the promotion: ``value``, ``low``, ``high``.
-        fails_beyond: value of the metric beyond which a window of the production fails.
+        rollback_above: share by which a window that fails is worse than the promotion, at least.
         predicted: what the champion answered; ``None`` without a champion.
         watch: what the monitoring found last of this champion; ``None`` before it has looked at
             it.
@@ -75,7 +76,7 @@ class UseCaseStatus:
     previous: Model | None = None
     challenger: Model | None = None
     promoted: Mapping[str, float] | None = None
-    fails_beyond: float | None = None
+    rollback_above: float | None = None
     predicted: Predicted | None = None
     watch: Mapping[str, Any] | None = None
     watched: str | None = None
@@ -92,10 +93,31 @@ class UseCaseStatus:
     @property
     def worse_by(self) -> float | None:
         """Share by which the latest window is worse than the promotion; below 0 it is better."""
-        if not self.windows or not self.promoted or not self.promoted["value"]:
+        if not self.windows or not (promoted := self.promoted_in(self.windows[-1])):
             return None
-        lost = self.promoted["value"] - self.windows[-1][self.metric]
-        return (lost if self.greater_is_better else -lost) / abs(self.promoted["value"])
+        lost = promoted - self.windows[-1][self.metric]
+        return (lost if self.greater_is_better else -lost) / abs(promoted)
+
+    def promoted_in(self, window: Mapping[str, Any]) -> float | None:
+        """What the watch compares a window with: the metric at the promotion.
+
+        Of paths that of the steps that were asked for in the window, each as often.
+        """
+        if (in_mix := window.get(f"{self.metric}{PROMOTED}")) is not None:
+            return float(in_mix)
+        return self.promoted["value"] if self.promoted else None
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether windows are compared with scores of the steps that were asked for in them."""
+        return any(window.get(f"{self.metric}{PROMOTED}") is not None for window in self.windows)
+
+    def fails_beyond(self, promoted: float | None) -> float | None:
+        """Value of the metric beyond which a window fails that is compared with another value."""
+        if promoted is None or self.rollback_above is None:
+            return None
+        lost = self.rollback_above * abs(promoted)
+        return promoted - lost if self.greater_is_better else promoted + lost
 
     @property
     def alerts(self) -> list[Mapping[str, Any]]:
@@ -112,6 +134,9 @@ class UseCaseStatus:
         values = {
             **{each.name: getattr(self, each.name) for each in fields(self)},
             "worse_by": self.worse_by,
+            "fails_beyond": self.fails_beyond(
+                self.promoted_in(self.windows[-1] if self.windows else {})
+            ),
             "decisions": [entry.to_json() for entry in self.decisions],
             "unsettled": self.unsettled and self.unsettled.to_json(),
         }
@@ -179,14 +204,12 @@ def _status(
         unsettled=_unsettled(entries),
     )
     if state.champion is not None and state.since is not None:
-        promoted = bundles.score(state.champion, target, metric)
         looked_at = watch["scored"]["version"] if watch else None
-        above = use_case.monitoring.watch.rollback_above
         status = replace(
             status,
             since=state.since,
-            promoted=promoted,
-            fails_beyond=_worse(promoted["value"], above, status) if promoted else None,
+            promoted=bundles.score(state.champion, target, metric),
+            rollback_above=use_case.monitoring.watch.rollback_above,
             predicted=_predicted(
                 log.rows(name, target, state.champion, arm="champion"), state.since
             ),
@@ -224,12 +247,6 @@ def _predicted(rows: DataFrame, since: dt.datetime) -> Predicted:
     latest = None if answers.empty else answers["predicted_at"].max().to_pydatetime()
     with_truth = answers.index[answers["truth"].notna()]
     return Predicted(answers.index.nunique(), with_truth.nunique(), latest)
-
-
-def _worse(value: float, share: float, status: UseCaseStatus) -> float:
-    """Make a value worse by a share of it."""
-    lost = share * abs(value)
-    return value - lost if status.greater_is_better else value + lost
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,10 @@ def latest_window(status: UseCaseStatus) -> str:
     )
     value = f"{number(last[status.metric])} on {counted(last['rows'], 'row')}"
     changed = change_text(status)
-    than = f": {changed} {'as' if changed == 'the same' else 'than'} at the promotion"
+    than = f": {changed} {'as' if changed == 'the same' else 'than'} "
+    if status.has_steps:
+        than += f"the {number(status.promoted_in(last))} of the same steps "
+    than += "at the promotion"
     return f"In the latest window{when}, it was {value}{than if changed else ''}."
 
 
