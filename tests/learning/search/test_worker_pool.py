@@ -280,9 +280,7 @@ from joblib import Parallel, delayed
 from ratchet.learning.processes import joblib_ends_with_parent
 
 def tell_and_sleep():
-    os.write(1, f"{{os.getpid()}} ".encode())
-    time.sleep(1)
-    os.write(1, b"\\n")
+    os.write(1, f"{{os.getpid()}}\\n".encode())
     time.sleep(600)
 
 if __name__ == "__main__":
@@ -301,7 +299,9 @@ def test_workers_end_with_their_parent(tmp_path, code, how):
     parent = subprocess.Popen(
         [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
-    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    pids = list[int]()
+    while len(pids) < 2 and (line := parent.stdout.readline()):
+        pids += map(int, line.split())
     time.sleep(0.5)
 
     parent.send_signal(how)
