@@ -50,6 +50,22 @@ def v(number):
     return str(week(number).date())
 
 
+# What both look at.
+
+
+def test_windows_of_paths_are_compared_as_in_production(made):
+    """With what the steps that were asked for in them scored in the test."""
+    history = made().history
+    model = history.stages[week(0)].challengers[0]
+    steps = model.answers["load"].assign(step=1)
+    model = replace(model, answers={"load": steps}, tested={"load": steps.tail(80)})
+    watch = history.use_case.monitoring.watch
+
+    windows = history.windows(model, "load", watch, model.decided_until, week(3))
+
+    assert windows["rmse_promoted"].to_numpy() == pytest.approx(1.0)
+
+
 # The gate.
 
 

@@ -87,6 +87,7 @@ class History:
                 watch,
                 self.resampling,
                 start=rows["row_time"].min().to_pydatetime(),
+                tested=model.tested.get(target),
             )
         return self._cache[what]
 

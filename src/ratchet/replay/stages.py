@@ -53,6 +53,8 @@ class Model:
         failure: why it does not answer the rows after its test rows; ``None`` if it does.
         refitted: the version that serves in its place once it is promoted, fitted once more on all
             rows; ``None`` with ``release.refit: none``.
+        tested: target -> test rows that windows are compared with, as ``Bundle.test_rows`` has
+            them.
     """
 
     version: str
@@ -66,6 +68,7 @@ class Model:
     size_mb: float
     failure: str | None = None
     refitted: Model | None = None
+    tested: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def of(self, keys: pd.Index) -> Answers:
         """Answers for some of the rows, without what came true."""
@@ -230,6 +233,7 @@ class StageStore:
             refitted=(
                 self._model(day, job, again, latency_ms) if (job.stage / again).is_dir() else None
             ),
+            tested=bundle.test_rows,
             version=f"{job.day} {role.removeprefix(ROLES[0]).replace('_', ' ').strip()}".strip(),
             as_of=day,
             candidates=bundle.manifest["candidates"],
