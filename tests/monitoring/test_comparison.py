@@ -105,6 +105,22 @@ def odds(seed, size=300):
     ]
 
 
+@pytest.mark.parametrize("path", [True, False])
+def test_groups_of_rows_are_those_of_all_steps_of_a_path(path):
+    champion, previous = numbers(1)
+    names = pd.Index([f"row#{i // 2}" for i in range(200)])
+    keys = names + [f"#{i % 2 + 1}" for i in range(200)] if path else pd.Index(range(200))
+    champion, previous = (rows.set_axis(keys, axis=0) for rows in (champion, previous))
+    groups = pd.Series(names, names if path else keys)
+    groups = groups[~groups.index.duplicated()]
+
+    told = compare(
+        champion.assign(step=1.0 if path else np.nan), previous, RATING, "rmse", groups=groups
+    )
+
+    assert told.drawn["number"] == 100
+
+
 def test_scores_are_those_of_the_metrics():
     champion, previous = numbers(1, previous=0.5)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet.config import Target
+from ratchet.config.names import row_keys
 from ratchet.errors import DataError
 from ratchet.json_values import json_or_null
 from ratchet.learning.metrics import (
@@ -21,6 +22,7 @@ from ratchet.learning.metrics import (
     greater_is_better,
     paired_gain,
 )
+from ratchet.monitoring.performance import has_steps
 
 CONFIDENCE = 0.99
 """How sure it has to be that a model is worse: it is asked again with every window."""
@@ -85,7 +87,8 @@ def compare(
         previous: tidy rows of the previous model; the truth is taken from the champion's.
         target: what is predicted.
         metric: a metric of the task.
-        groups: what a row belongs to, by row key; by default an entity that is found in the keys.
+        groups: what a row belongs to, by row key, of paths without the step; by default an entity
+            that is found in the keys.
         resampling: how rows are drawn; its confidence is the level of each of the two bounds.
 
     Raises:
@@ -108,7 +111,10 @@ def compare(
         other,
         classes=target.classes,
     )
-    together = _groups(both, target) if groups is None else groups.reindex(both)
+    together = _groups(both, target)
+    if groups is not None:  # of rows, and several keys of a path are about one
+        rows_of = row_keys(both) if has_steps(champion) else both
+        together = groups.reindex(rows_of).set_axis(both)
     try:
         gain = pair(groups=together, season=None, resampling=resampling)
         low, high = gain.difference["low"], gain.difference["high"]
