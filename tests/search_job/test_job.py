@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ from kedro.framework.startup import bootstrap_project
 
 from ratchet import progress
 from ratchet.commands.run_job import _ToProgress, without_folders
-from ratchet.config import Network
+from ratchet.config import Network, Windows
 from ratchet.search_job.job import (
     Job,
     cut_grid,
@@ -148,6 +149,27 @@ def test_the_log_is_told_in_short_lines(tmp_path):
     told = [each.values["text"] for each in read_all(tmp_path)]
 
     assert told == ["Running node: a: f", "x" * 200, "two"]
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted", "card", "told"),
+    [
+        ({"first": 1, "last": 7}, None, {"first": 1, "last": 7}, None),
+        ({"first": 1, "last": 7}, 1, 1, "it forecasts 1 step ahead, and shop forecasts 1 to 7"),
+        (2, 2, 2, None),
+        (1, 3, 3, "it forecasts 3 steps ahead, and shop forecasts 1 step ahead"),
+    ],
+)
+def test_what_forecasts_another_horizon_is_not_compared(tmp_path, own, wanted, card, told):
+    windows = Windows(lookback=3, horizon=own, past={"sold": "value"})
+    job = Job(order(use_case="shop", horizon=wanted), tmp_path, Writer(tmp_path))
+    job.__dict__["_use_case"] = SimpleNamespace(features=SimpleNamespace(windows=windows))
+    registry = SimpleNamespace(champion=lambda name: "1")
+    job.__dict__["_catalog"] = SimpleNamespace(load=lambda name: registry)
+
+    assert job._horizon == card
+    reason = job._reason_not_comparable()
+    assert reason is None if told is None else reason.startswith(told)
 
 
 @pytest.mark.parametrize("env", [None, "test"])

@@ -22,7 +22,7 @@ import yaml
 from kedro.framework.session import KedroSession
 
 from ratchet import progress
-from ratchet.config import Network, Target, UseCase
+from ratchet.config import Network, Target, UseCase, Windows
 from ratchet.config.loader import project_loader, project_parameters, read_use_cases
 from ratchet.errors import UserError
 from ratchet.learning.atomic_files import write_text
@@ -164,6 +164,19 @@ class Job:
         use_cases = read_use_cases(self._project[0]["parameters"])
         return find_use_case(use_cases, self.order.request.use_case)
 
+    @property
+    def _windows(self) -> Windows:
+        """What forecasts of the use case see and cover."""
+        windows = self._use_case.features.windows
+        assert windows is not None
+        return windows
+
+    @property
+    def _horizon(self) -> object:
+        """Steps ahead as parameters have them: those of the request, or of the use case."""
+        own: object = self._windows.model_dump(mode="json", exclude_none=True)["horizon"]
+        return own if self.order.request.horizon is None else self.order.request.horizon
+
     @cached_property
     def _target(self) -> tuple[str, str]:
         """The target that is forecast, and what its search among networks is called."""
@@ -199,7 +212,9 @@ class Job:
                 network: network_params(self.order, target.networks.get(network)),
             },
         }
-        windows = {"lookback": request.lookback, "horizon": request.horizon}
+        windows = {"lookback": request.lookback}
+        if request.horizon is not None:
+            windows["horizon"] = request.horizon
         changed: dict[str, object] = {"features": {"windows": windows}, "targets": {name: own}}
         if self._use_case.release.trial is not None:  # that of another version decides elsewhere
             changed["release"] = {"trial": None}
@@ -266,7 +281,7 @@ class Job:
             "use_case": self.order.request.use_case,
             "target": self._target[0],
             "lookback": self.order.request.lookback,
-            "horizon": self.order.request.horizon,
+            "horizon": self._horizon,
             "base": target.networks[self._target[1]].base,
             "metrics": {"validation_rmse": winner.rmse},
         }
@@ -297,12 +312,13 @@ class Job:
 
     def _reason_not_comparable(self) -> str | None:
         """Why the winner cannot be compared with what serves; ``None`` where it can."""
-        request, windows = self.order.request, self._use_case.features.windows
-        assert windows is not None
-        if request.horizon != windows.horizon:
+        request, windows = self.order.request, self._windows
+        if request.horizon not in (None, windows.horizon):
             return (
-                f"it forecasts {request.horizon} steps ahead and {request.use_case} is about "
-                f"{windows.ahead}: set features.windows.horizon to let such models serve"
+                f"it forecasts {request.horizon} step{'s' if request.horizon != 1 else ''} ahead, "
+                f"and {request.use_case} forecasts {windows.ahead} ahead "
+                f"(features.windows.horizon): leave the horizon of the search empty, and its "
+                f"winner is compared with what serves"
             )
         if self._catalog.load("registry").champion(request.use_case) is None:
             return "nothing serves yet that it could be compared with: kedro run"

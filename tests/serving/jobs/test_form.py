@@ -21,6 +21,14 @@ def test_a_form_becomes_a_job(workshop):
     assert (job.request["lookback"], job.request["n_trials"]) == (3, 5)
 
 
+@pytest.mark.parametrize(("horizon", "wanted"), [("", None), ("2", 2)])
+def test_an_empty_horizon_is_that_of_the_use_case(workshop, horizon, wanted):
+    assert form(workshop, horizon=horizon).status_code == 303
+
+    [job] = workshop.runner.store.newest()
+    assert job.request["horizon"] == wanted
+
+
 def test_a_form_that_is_sent_twice_starts_one_search(workshop):
     first, second = form(workshop, form="a1"), form(workshop, form="a1")
     other = form(workshop, form="a1", lookback="4")

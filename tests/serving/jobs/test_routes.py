@@ -37,7 +37,7 @@ def test_a_search_is_taken_and_told_when_it_is_done(workshop, path):
         "optimization_strategy": "bayesian",
         "n_trials": 20,
         "lookback": 60,
-        "horizon": 1,
+        "horizon": None,
         "use_case": "power",
     }
     workshop.runner.once()

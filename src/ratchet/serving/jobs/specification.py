@@ -80,7 +80,6 @@ class TrainRequest(BaseModel):
                     "optimization_strategy": "bayesian",
                     "n_trials": 20,
                     "lookback": 60,
-                    "horizon": 1,
                     "use_case": "prices",
                 }
             ]
@@ -102,8 +101,9 @@ class TrainRequest(BaseModel):
         int, Field(strict=True, ge=1, le=1_000, description="steps that a forecast sees")
     ] = 60
     horizon: Annotated[
-        int, Field(strict=True, ge=1, le=1_000, description="steps that it looks ahead")
-    ] = 1
+        Annotated[int, Field(strict=True, ge=1, le=1_000)] | None,
+        Field(description="steps that it looks ahead; null for what the use case forecasts"),
+    ] = None
     use_case: Annotated[str, Field(max_length=60)] = "prices"
 
     @field_validator("model_ids")

@@ -103,6 +103,7 @@ def _values(form: Mapping[str, list[str]]) -> dict[str, Any]:
     for name in _NUMBERS:
         text = first(form, name)
         values[name] = int(text) if _is_number(text) else text
+    values["horizon"] = None if values["horizon"] == "" else values["horizon"]
     chosen = [int(each) for each in form.get("model_ids", []) if _is_number(each)]
     values["model_ids"] = None if len(chosen) == len(architectures()) else chosen
     return values
