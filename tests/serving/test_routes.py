@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,15 @@ def test_a_moment_gets_its_load_and_says_which_file_it_is_from(stand):
     }
     (row,) = stand.serving[1].answerer.asked
     assert row == {"time": "2015-01-01T00:30:00", "temperature": 14.2, "workday": 1}
+    assert "step" not in said
+
+
+def test_a_moment_of_a_path_says_as_which_step_it_was_answered(stand):
+    answerer = stand.serving[1].answerer
+    answer = answerer.answer
+    answerer.answer = lambda rows: [replace(one, step=2) for one in answer(rows)]
+
+    assert stand.post("/predict", WEATHER).json()["step"] == 2
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 The body has the weather of a moment and no earlier load: the service gets that by
 ``/observe``. Without it the second model of the bundle answers, which sees weather and calendar
-alone: ``basis`` says so, and the interval is wider. Where another file of load serves than that of
-Tetouan, the answer says so.
+alone: ``basis`` says so, and the interval is wider. A path is asked for one moment at a time: its
+next step is answered from the past, and a later one (``step`` says which) where ``/observe`` was
+handed the weather of the steps between, or else by the second model. Where another file of load
+serves than that of Tetouan, the answer says so.
 """
 
 from __future__ import annotations
@@ -119,6 +121,10 @@ class Load(BaseModel):
     not_used: Annotated[list[str], Field(description="fields that this model has no use for")]
     not_given: list[str]
     basis: Annotated[str | None, Field(description="what the forecast is based on")]
+    step: Annotated[
+        int | None,
+        Field(description="of a path: how many steps it lies after the last known load"),
+    ] = None
     use_case: str
     model_version: str
     prediction_timestamp: dt.datetime
@@ -163,6 +169,7 @@ async def predict_load(request: Request) -> Response:
             "not_used": unused,
             "not_given": list(answer.not_given),
             "basis": answer.basis,
+            **({} if answer.step is None else {"step": answer.step}),
             "prediction_timestamp": head.pop("predicted_at"),
             **head,
             "input_features": features_of(weather),
