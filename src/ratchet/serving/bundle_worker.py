@@ -333,7 +333,9 @@ class BundleAnswerer:
         names = [data.series.id, *(n for n in data.series.columns if n != data.series.id)]
         others = rows.loc[~rows[data.series.id].isin(given), names].drop_duplicates()
         goes_on = [self._ends.lacked[n] <= self._limit(n) for n in others[names[0]].astype(str)]
-        others = others[goes_on]
+        others = others[np.array(goes_on, dtype=bool)]
+        if others.empty:
+            return rows
         return pd.concat([rows, others.assign(**{data.time: last})], ignore_index=True)
 
     def _needed(self, rows: Any, retention: Retention) -> Any:
