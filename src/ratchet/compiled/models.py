@@ -309,7 +309,7 @@ class Stacked:
 @program
 @dataclass(frozen=True)
 class Sum:
-    """A regressor and one of what it leaves over."""
+    """A regressor, and one of its residuals."""
 
     parts: tuple[Program, ...]
 

@@ -270,7 +270,7 @@ def check_candidate(task: str, estimator: str, param_grid: Mapping[str, Sequence
 
 
 def check_base(task: str, estimator: str, param_grid: Mapping[str, Sequence[Any]]) -> None:
-    """Make sure that networks can learn what an estimator leaves over.
+    """Make sure that networks can learn the residuals of an estimator.
 
     Raises:
         ValueError: as of ``check_candidate``; or it learns the target in its units, while networks

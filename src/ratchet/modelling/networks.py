@@ -43,7 +43,7 @@ def search_networks(
 ) -> tuple[list[Any], DataFrame, DataFrame]:
     """Search networks on the training rows, of which the last part stops and ranks the trials.
 
-    With a base, the networks learn what it leaves over.
+    With a base, the networks learn its residuals.
 
     Args:
         train: rows for the search.
