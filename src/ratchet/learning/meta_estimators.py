@@ -369,7 +369,24 @@ class WeightedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return tags
 
 
-class ResidualRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
+class _ColumnsOfBase:
+    """Columns of an estimator whose fitted base, ``base_``, has seen all of them."""
+
+    base_: BaseEstimator
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of columns of ``X``, where the base says so."""
+        return int(self.base_.n_features_in_)
+
+    @property
+    def feature_names_in_(self) -> npt.NDArray[np.object_]:
+        """Names of the columns of ``X``, where the base knows them."""
+        names: npt.NDArray[np.object_] = self.base_.feature_names_in_
+        return names
+
+
+class ResidualRegressor(_ColumnsOfBase, RegressorMixin, MetaEstimatorMixin, BaseEstimator):
     """The sum of a base regressor and one fitted on its residuals.
 
     Zhang (2003), "Time series forecasting using a hybrid ARIMA and neural network model",
@@ -437,17 +454,6 @@ class ResidualRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
             raise ValueError(f"X lacks the column '{self.change_from}' that change_from names")
         return X.assign(base_change=based - X[self.change_from].to_numpy(dtype=np.float64))
 
-    @property
-    def n_features_in_(self) -> int:
-        """Number of columns of ``X``, where the base says so."""
-        return int(self.base_.n_features_in_)
-
-    @property
-    def feature_names_in_(self) -> npt.NDArray[np.object_]:
-        """Names of the columns of ``X``, where the base knows them."""
-        names: npt.NDArray[np.object_] = self.base_.feature_names_in_
-        return names
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         inner = [get_tags(self.base).input_tags, get_tags(self.estimator).input_tags]
@@ -461,7 +467,7 @@ def _column(model: BaseEstimator, X: Any) -> Array:
     return predicted
 
 
-class PathRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
+class PathRegressor(_ColumnsOfBase, RegressorMixin, MetaEstimatorMixin, BaseEstimator):
     """A linear model whose weights may be other ones near the origin of a path.
 
     The next step is nearly the last value, moved by what else is known of the last hours; far ones
@@ -524,17 +530,6 @@ class PathRegressor(RegressorMixin, MetaEstimatorMixin, BaseEstimator):
         near = inputs @ self.near_[:, :-1].T + self.near_[:, -1]
         prediction += (near * self._decayed(X)).sum(axis=1)
         return prediction
-
-    @property
-    def n_features_in_(self) -> int:
-        """Number of columns of ``X``."""
-        return int(self.base_.n_features_in_)
-
-    @property
-    def feature_names_in_(self) -> npt.NDArray[np.object_]:
-        """Names of the columns of ``X``, where it had names."""
-        names: npt.NDArray[np.object_] = self.base_.feature_names_in_
-        return names
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -212,7 +212,7 @@ class FoldFits:
     def _results(self, wanted: dict[tuple[str, int], _Work]) -> dict[tuple[str, int], FoldFit]:
         results, missing = {}, {}
         for key, work in wanted.items():
-            if (result := self._kept(key)) is None:
+            if (result := self._from_cache(key)) is None:
                 missing[key] = work
             else:
                 results[key] = result
@@ -224,7 +224,7 @@ class FoldFits:
                 self._cached(self._rows, *key, result)
         return results
 
-    def _kept(self, key: tuple[str, int]) -> FoldFit | None:
+    def _from_cache(self, key: tuple[str, int]) -> FoldFit | None:
         if self._cached is not None:
             with suppress(_NotKeptError):
                 result: FoldFit = self._cached(self._rows, *key)
